@@ -1,0 +1,76 @@
+"""Command, Context, Examination, Opinion, Verdict: the vocabulary, pure data.
+
+Names are DICOM keywords with DICOM units; what is not here is not spoken of between the rooms.
+"""
+
+from scanward.commands.fields import (
+    BODY_PHANTOM,
+    CONTEXT_FIELDS,
+    FIELDS,
+    HEAD_PHANTOM,
+    OBJECTIVE_FIELDS,
+    PATIENT_FIELDS,
+    PHANTOM_DIAMETER_CM,
+    SIZE_FIELDS,
+    Field,
+    Group,
+    Kind,
+    unit_of,
+)
+from scanward.commands.model import (
+    Command,
+    Context,
+    Device,
+    Examination,
+    Mode,
+    Origin,
+    Role,
+    Source,
+    Told,
+    Value,
+)
+from scanward.commands.verdict import (
+    LEARNED_LAYERS,
+    RULE_LAYERS,
+    Judgement,
+    LayerName,
+    Objection,
+    Opinion,
+    Outcome,
+    Severity,
+    Verdict,
+)
+
+__all__ = [
+    "BODY_PHANTOM",
+    "CONTEXT_FIELDS",
+    "FIELDS",
+    "HEAD_PHANTOM",
+    "LEARNED_LAYERS",
+    "OBJECTIVE_FIELDS",
+    "PATIENT_FIELDS",
+    "PHANTOM_DIAMETER_CM",
+    "RULE_LAYERS",
+    "SIZE_FIELDS",
+    "Command",
+    "Context",
+    "Device",
+    "Examination",
+    "Field",
+    "Group",
+    "Judgement",
+    "Kind",
+    "LayerName",
+    "Mode",
+    "Objection",
+    "Opinion",
+    "Origin",
+    "Outcome",
+    "Role",
+    "Severity",
+    "Source",
+    "Told",
+    "Value",
+    "Verdict",
+    "unit_of",
+]
