@@ -1,1 +1,11 @@
-"""TODO."""
+"""A simulated CT site, attacks on it, and an oracle that knows it exactly: data only, labelled so.
+
+It shares no physics code with ``layers``; its constants were fixed, with sources, before a detector ran.
+"""
+
+from scanward.simulation.constants import MODELS, Model
+from scanward.simulation.elements import ElementSpec, ProtocolSpec
+from scanward.simulation.protocols import PROTOCOLS
+from scanward.simulation.site import Site
+
+__all__ = ["MODELS", "PROTOCOLS", "ElementSpec", "Model", "ProtocolSpec", "Site"]
