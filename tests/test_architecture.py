@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SRC = REPOSITORY / "src"
+from house import REPOSITORY, SRC
 
 # From the ground up: a room imports only rooms above it in this list. The rooms that are not built yet stand
 # in their places, so that whoever builds one is held to the order from the first line.

@@ -6,14 +6,13 @@ import ast
 import codecs
 import hashlib
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-SRC = REPOSITORY / "src"
+from house import REPOSITORY, SRC, repository_files
+
 LINES_PER_MODULE = 500
 BYTES_PER_FILE = 1_000_000
 
@@ -38,20 +37,6 @@ def unwanted(text: str) -> list[str]:
 
 def _clear(pattern: str) -> str:
     return codecs.decode(pattern, "rot13")
-
-
-def repository_files() -> list[Path]:
-    """Files that are, or are about to be, part of the repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        check=False,
-    )
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout: there is no list of what belongs to the repository")
-    paths = [REPOSITORY / name for name in listed.stdout.decode().split("\0") if name]
-    return [path for path in paths if path.is_file()]
 
 
 def test_no_unwanted_words() -> None:

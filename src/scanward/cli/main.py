@@ -231,7 +231,7 @@ def _place(exc: Exception) -> str:
     """Module and line, inside Scanward where possible, that raised ``exc``."""
     frames = traceback.extract_tb(exc.__traceback__)
     here = str(Path(__file__).resolve().parent.parent)
-    ours = [frame for frame in frames if frame.filename.startswith(here)]
+    ours = [f for f in frames if f.filename.startswith(here) and f.filename != __file__]
     if not frames:
         return ""
     frame = (ours or frames)[-1]
