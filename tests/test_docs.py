@@ -201,3 +201,47 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         "# A b, c\n[x](#a-b-c) [y](#nowhere) [z](gone.md) [p](page.md#a-b-c) [w](https://e.org/q)\n"
     )
     assert broken_links(page) == ["page.md: #nowhere", "page.md: gone.md"]
+
+
+def test_tests_that_the_pages_name_exist() -> None:
+    named = {
+        (page.name, name)
+        for page in markdown()
+        for name in re.findall(
+            r"`((?:tests|src|docs|examples|benchmarks)/[\w/.-]*\w)`", page.read_text("utf-8")
+        )
+    }
+    assert len(named) > 10
+    assert sorted((page, name) for page, name in named if not (REPOSITORY / name).exists()) == []
+
+
+# --- what must be said
+
+
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "src/scanward/cli/main.py"])
+def test_it_is_said_that_this_is_no_medical_device(name: str) -> None:
+    text = " ".join((REPOSITORY / name).read_text("utf-8").split()).replace("**", "").lower()
+    assert "not a medical device" in text
+    assert re.search(r"not (to )?be connected to a clinical scanner outside an approved study", text)
+
+
+def test_the_patent_application_is_named() -> None:
+    text = (REPOSITORY / "docs/prior-work.md").read_text("utf-8")
+    assert "US 2023/0017157" in text
+    assert "status is unknown" in text
+
+
+def test_every_hazard_has_a_measure_and_a_test_or_is_open() -> None:
+    """Each row of the hazard tables is complete, and its last cell names a test, a figure, or says open."""
+    text = (REPOSITORY / "docs/hazards.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| [A-D]\d+ \|", line)]
+    assert len(rows) > 20
+    identifiers = [row.split("|")[1].strip() for row in rows]
+    assert len(set(identifiers)) == len(identifiers)
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
+        assert len(cells) == 6, row
+        assert all(cells), row
+        assert re.search(r"\bS[1-4]\b", cells[3]), f"no severity: {row}"
+        assert re.search(r"\b[DPI]:", cells[4]), f"no kind of measure: {row}"
+        assert re.search(r"`tests/|results\.md|\bopen\b|printed by", cells[5]), f"no test: {row}"

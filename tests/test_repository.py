@@ -158,7 +158,7 @@ def test_no_placeholders_are_left() -> None:
         f"{path.relative_to(REPOSITORY)}:{number}"
         for path in SRC.rglob("*.py")
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
-        if re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", line)
+        if re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError", line)
     ]
     assert left == []
 
