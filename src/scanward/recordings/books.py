@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from scanward.commands import Command, Origin
@@ -37,7 +37,8 @@ class Recording:
 
     entries: tuple[Entry, ...]
     files: int = 0
-    notes: tuple[str, ...] = field(default=())  # what a reader did that a user should know (quirk rules applied)
+    # What a reader did that a user should know (quirk rules applied, files passed over).
+    notes: tuple[str, ...] = ()
 
     @property
     def commands(self) -> tuple[Command, ...]:
