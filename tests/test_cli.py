@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -133,6 +134,9 @@ def test_usage_errors_have_the_same_shape(
         (PermissionError(errno.EACCES, "Permission denied", "a.csv"), 2, ["a.csv", "permission denied"]),
         (IsADirectoryError(errno.EISDIR, "Is a directory", b"folder"), 2, ["folder", "is a directory"]),
         (OSError(errno.ENOSPC, "No space left on device", "m/x"), 1, ["m/x", "no space left"]),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, ["no space left on device", "check the disk"]),
+        (OSError("libgomp.so.1: cannot open shared object file"), 1, ["libgomp.so.1 is missing", "libgomp1"]),
+        (OSError("something else"), 1, ["unexpected OSError", "--debug"]),
         (
             ModuleNotFoundError("no module 'lightgbm'", name="lightgbm"),
             1,
@@ -259,6 +263,42 @@ def test_a_closed_pipe_ends_quietly() -> None:
             [*RUN, "--help"], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_a_failed_run() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*RUN, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: no space left on device, check the disk and try again\n"
+
+
+def test_closed_streams_are_no_reason_to_fail() -> None:
+    shell = f'exec {sys.executable} -c "from scanward.cli import main; main()" --help >&- 2>&-'
+    done = subprocess.run(["sh", "-c", shell], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_an_interrupt_from_the_keyboard_is_130() -> None:
+    code = (
+        "import click, sys, time, types\n"
+        "from scanward.cli.main import COMMANDS, Lazy, cli\n"
+        "module = sys.modules['slow'] = types.ModuleType('slow')\n"
+        "module.slow = click.Command('slow', callback=lambda: (print('ready', flush=True), time.sleep(60)))\n"
+        "COMMANDS['slow'] = Lazy('slow', 'slow', 'Slow.')\n"
+        "cli.main(['slow'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in stderr
 
 
 def test_a_poor_terminal_encoding_breaks_nothing() -> None:

@@ -6,6 +6,7 @@ of our output went away. Subcommands raise `scanward.errors`; none of them print
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -24,6 +25,7 @@ from scanward.errors import InputError, ScanwardError, SettingsError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
+DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 # Which extra brings a library that a guard host does not have.
 EXTRAS = {
@@ -184,7 +186,7 @@ def _report(exc: Exception, *, as_json: bool) -> int:
     try:
         print_error(error, as_json=as_json)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # nobody reads, or what holds our output is full: the status still says it
         _silence_stdout()
     return error.exit_status
 
@@ -204,12 +206,19 @@ def in_one_shape(exc: Exception) -> ScanwardError:
         return SettingsError(message[:1].lower() + message[1:], path, f"see '{path} --help'")
     if isinstance(exc, ImportError):
         return _missing_library(exc)
-    if isinstance(exc, OSError) and exc.filename is not None:
+    if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in DISK_TROUBLE):
         what = (exc.strerror or type(exc).__name__).lower()
-        where = os.fsdecode(exc.filename) if isinstance(exc.filename, str | bytes) else str(exc.filename)
+        where = (
+            os.fsdecode(exc.filename) if isinstance(exc.filename, str | bytes) else str(exc.filename or "")
+        )
         if isinstance(exc, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
             return InputError(what, where, "check the path and who may read or write it")
         return ScanwardError(what, where, "check the disk and try again")
+    if isinstance(exc, OSError) and "cannot open shared object file" in str(exc):
+        library = str(exc).partition(":")[0]
+        return ScanwardError(
+            f"the system library {library} is missing", "", "install it (Debian has libgomp.so.1 in libgomp1)"
+        )
     return ScanwardError(
         f"unexpected {type(exc).__name__}: {exc}" if str(exc) else f"unexpected {type(exc).__name__}",
         _place(exc),
@@ -290,6 +299,9 @@ click.version_option(__version__, "--version", prog_name="scanward", message="%(
 
 def main() -> NoReturn:
     """Entry point of the ``scanward`` command."""
+    # Started with a closed stream (`>&-`) there is none, and printing is no reason to fail.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - likewise
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
