@@ -9,7 +9,20 @@ import csv
 import random
 from pathlib import Path
 
-from scanward.commands import BODY_PHANTOM, HEAD_PHANTOM, Command, Context, Device, Origin, Role, Told, Value
+from hypothesis import strategies as st
+
+from scanward.commands import (
+    BODY_PHANTOM,
+    FIELDS,
+    HEAD_PHANTOM,
+    Command,
+    Context,
+    Device,
+    Origin,
+    Role,
+    Told,
+    Value,
+)
 
 SCOPE = Device("SIEMENS", "SOMATOM Scope", "s1", "VC30")
 GE = Device("GE", "Revolution CT", "g1")
@@ -52,12 +65,14 @@ def covid_ctset(data: Path) -> list[Command]:
 
 
 def ge_protocols(data: Path) -> list[Command]:
-    """531 programmed scans of one GE scanner (role commanded; head or body phantom from the scan field of view)."""
+    """531 programmed scans of one GE scanner (role commanded; phantom from the field of view)."""
     path = data / "ct" / "ge_revolution_protocols" / "protocol_scan_groups.csv"
     names = {
-        "kV": "KVP", "mA": "XRayTubeCurrentInmA", "RotationSpeed_s": "RevolutionTime", "NoiseIndex": "NoiseIndex",
+        "kV": "KVP", "mA": "XRayTubeCurrentInmA",
+        "RotationSpeed_s": "RevolutionTime", "NoiseIndex": "NoiseIndex",
         "MinmA": "AECMinimumTubeCurrent", "MaxmA": "AECMaximumTubeCurrent", "CTDIvol_mGy": "CTDIvol",
-        "DLP_mGycm": "DLP", "RangeLength_mm": "ScanLength", "Start_mm_S_positive": "AcquisitionStartLocation",
+        "DLP_mGycm": "DLP", "RangeLength_mm": "ScanLength",
+        "Start_mm_S_positive": "AcquisitionStartLocation",
         "End_mm_S_positive": "AcquisitionEndLocation", "AxialInterval_mm": "AxialInterval",
     }  # fmt: skip
     types = {"Helical": "SPIRAL", "Axial": "SEQUENCED", "Cardiac": "SEQUENCED", "Cine": "STATIONARY"}
@@ -93,7 +108,7 @@ _MGY_PER_MAS = {(120.0, HEAD_PHANTOM): 0.14, (120.0, BODY_PHANTOM): 0.067, (100.
 
 
 def clean_scanner(count: int, seed: int = 0) -> list[Command]:
-    """A scanner whose figures agree with each other up to rounding: spirals of body and head, sequences, monitoring.
+    """A scanner whose figures agree with each other up to rounding: spirals, sequences, monitoring.
 
     Figures are rounded as a dose report rounds them; nothing here is taken from the simulation room.
     """
@@ -117,16 +132,17 @@ def _clean_command(kind: str, rng: random.Random, number: int) -> Command:
     parameters: dict[str, Value] = {
         "KVP": voltage, "RevolutionTime": rotation, "TotalCollimationWidth": collimation,
         "XRayTubeCurrentInmA": current, "CTDIwPhantomType": phantom, "FilterType": "0",
-        "ConvolutionKernel": rng.choice(("Br40", "Br60", "Hr40")), "TableHeight": float(rng.randint(120, 180)),
+        "ConvolutionKernel": rng.choice(("Br40", "Br60", "Hr40")),
+        "TableHeight": float(rng.randint(120, 180)),
     }  # fmt: skip
     length = float(rng.randint(120, 180) if phantom == HEAD_PHANTOM else rng.randint(250, 700))
     start = float(rng.randint(-50, 50))
     if kind == "monitor":
-        parameters |= {"AcquisitionType": "STATIONARY", "NumberOfRotations": float(rng.randint(1, 12))}
-        dose = constant * current * rotation * float(parameters["NumberOfRotations"])  # type: ignore[arg-type]
+        rotations = float(rng.randint(1, 12))
+        parameters |= {"AcquisitionType": "STATIONARY", "NumberOfRotations": rotations}
         length, over = 10.0, 0.0
         parameters["XRayTubeCurrentInmA"] = current = float(rng.randint(30, 50))
-        dose = constant * current * rotation * float(parameters["NumberOfRotations"])  # type: ignore[arg-type]
+        dose = constant * current * rotation * rotations
         exposure = current * rotation
     elif kind == "sequence":
         parameters |= {"AcquisitionType": "SEQUENCED", "TableFeedPerRotation": collimation}
@@ -151,3 +167,40 @@ def _clean_command(kind: str, rng: random.Random, number: int) -> Command:
         {"BodyPartExamined": (Told(region),), "PatientAge": (Told(float(rng.randint(20, 80))),)}
     )
     return Command(parameters, context, CLEAN, examination=str(number // 3), origin=Origin("", number))
+
+
+def halves(commands: list[Command], seed: int = 1) -> tuple[list[Command], list[Command]]:
+    """Whole examinations, one half to learn from and one held out."""
+    examinations = sorted({c.examination or "" for c in commands})
+    random.Random(seed).shuffle(examinations)
+    first = set(examinations[: len(examinations) // 2])
+    return (
+        [c for c in commands if c.examination in first],
+        [c for c in commands if c.examination not in first],
+    )
+
+
+_HOSTILE = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.text(max_size=12),
+    st.integers(-(10**6), 10**6),
+    st.booleans(),
+    st.none(),
+    st.sampled_from(
+        ["SPIRAL", "STATIONARY", HEAD_PHANTOM, BODY_PHANTOM, "", "nan", 0.0, -0.0, 1e308, 5e-324]
+    ),
+)
+_NAMES = st.one_of(st.sampled_from(sorted(FIELDS)), st.text(max_size=8))
+
+
+@st.composite
+def hostile_commands(draw: st.DrawFn) -> Command:
+    """A clean command with anything at all in some of its fields, any device, any context."""
+    base = draw(st.sampled_from(clean_scanner(40, seed=5)))
+    parameters = {**base.parameters, **draw(st.dictionaries(_NAMES, _HOSTILE, max_size=6))}
+    for name in draw(st.lists(st.sampled_from(sorted(base.parameters)), max_size=3)):
+        parameters.pop(name, None)
+    sources = st.lists(_HOSTILE.map(Told), min_size=1, max_size=2).map(tuple)
+    told = draw(st.dictionaries(_NAMES, sources, max_size=3))
+    device = draw(st.sampled_from([CLEAN, Device(), Device("x", "y")]))
+    return Command(parameters, Context({**base.context.parts, **told}), device)

@@ -28,8 +28,8 @@ _KVP_TOLERANCE = 0.5  # kV: tube voltages are settings of a list, not a range
 class FieldProfile:
     """What recordings show of one field: extremes of its numbers, or its categories.
 
-    ``count``: examinations (commands, where examinations are unknown) that gave the field; ``values``: category
-    to the number of them that had it.
+    ``count``: examinations (commands, where examinations are unknown) that gave the field; ``values``:
+    category to the number of them that had it.
     """
 
     kind: Kind
@@ -153,7 +153,8 @@ class FormLayer:
                 reason = "a field that commands of this type always carry is missing"
                 objections.append(Objection(name, reason, expected="present", severity=severity))
         voltage = parameters.get("KVP")
-        if type(voltage) is float and table.voltages and not _near(voltage, table.voltages):
+        known = not table.voltages or type(voltage) is not float or _near(voltage, table.voltages)
+        if not known and not any(o.field == "KVP" for o in objections):
             reason = "a tube voltage never recorded on this device"
             expected = ", ".join(f"{v:g}" for v in table.voltages) + " kV"
             objections.append(Objection("KVP", reason, voltage, expected, values=table.voltages))

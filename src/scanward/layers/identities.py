@@ -194,9 +194,9 @@ BY_NAME = {identity.name: identity for identity in IDENTITIES}
 class Learned:
     """One identity as it holds for one device model and acquisition type.
 
-    ``levels``: key fields, the most telling first. ``cells``: key prefix (values of the first k fields) to the
-    statistic's interval, or None where it was tried and does not hold. ``base``: shortest prefix that may stand
-    in. ``halves``: half a rounding step per measured field. ``skip_zero``: zero means "not given" here.
+    ``levels``: key fields, the most telling first. ``cells``: key prefix (values of the first k fields) to
+    the statistic's interval, or None where it was tried and does not hold. ``base``: shortest prefix that may
+    stand in. ``halves``: half a rounding step per measured field. ``skip_zero``: zero means "not given" here.
     """
 
     identity: str

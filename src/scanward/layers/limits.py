@@ -3,14 +3,15 @@
 *Notification*: one command's forward estimate against the value of its region, phantom and age band.
 *Alert*: what was delivered plus this command, CTDIvol at each position and DLP per examination, each phantom
 apart: a figure on the 16 cm phantom is never added to, or compared with, one on the 32 cm phantom.
-*Device*: more than the device was ever recorded doing (with the margin of `ranges.ceiling`) halts; a CTDIvol far
-under the least it was recorded giving alerts: a picture that shows nothing is a second scan.
-*Information*: diagnostic reference levels and statutory phantom values. They speak of groups of patients and of
-phantoms; beside one patient they are shown and never counted.
+*Device*: more than the device was ever recorded doing (with the margin of `ranges.ceiling`) halts; a CTDIvol
+far under the least it was recorded giving alerts: a picture that shows nothing is a second scan.
+*Information*: diagnostic reference levels and statutory phantom values. They speak of groups of patients and
+of phantoms; beside one patient they are shown and never counted.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ from scanward.commands import (
 )
 from scanward.errors import BundleError
 from scanward.layers.base import Part
+from scanward.layers.delivered import DoseState, PhantomDose
 from scanward.layers.ranges import acquisition_type, ceiling, folded, number_of, shown
 from scanward.layers.reference import (
     ADULT_AGE,
@@ -41,41 +43,6 @@ from scanward.layers.reference import (
 )
 
 FLOOR_FACTOR = 3.0  # below a third of the least CTDIvol recorded (more where few were seen): nothing is seen
-_MOST_SEGMENTS = 512  # of the dose profile; beyond that neighbours are joined at the higher dose
-_LOCATION_STEP = 1.0  # mm
-
-
-@dataclass(frozen=True, slots=True)
-class PhantomDose:
-    """Delivered on one phantom: CTDIvol in mGy by position, and DLP in mGy.cm.
-
-    ``segments``: disjoint (from mm, to mm, mGy), in order. ``anywhere``: CTDIvol of commands without locations,
-    which may have met any position.
-    """
-
-    segments: tuple[tuple[float, float, float], ...] = ()
-    anywhere: float = 0.0
-    dlp: float = 0.0
-
-    @property
-    def peak(self) -> float:
-        """The highest CTDIvol that any one position may have received."""
-        return self.anywhere + max((s[2] for s in self.segments), default=0.0)
-
-    def plus(self, start: float | None, end: float | None, ctdivol: float, dlp: float) -> PhantomDose:
-        """After one more command; without locations its dose counts everywhere."""
-        if start is None or end is None:
-            return PhantomDose(self.segments, self.anywhere + ctdivol, self.dlp + dlp)
-        low, high = _rounded(min(start, end)), _rounded(max(start, end))
-        high = max(high, low + _LOCATION_STEP)  # a table that stands still irradiates a place, not a point
-        return PhantomDose(_added(self.segments, low, high, ctdivol), self.anywhere, self.dlp + dlp)
-
-
-@dataclass(frozen=True, slots=True)
-class DoseState:
-    """What one examination has received so far, each phantom apart."""
-
-    phantoms: Mapping[str, PhantomDose] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +57,7 @@ class AlertValues:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLimits:
-    """Largest values recorded per field (with the count of examinations), least CTDIvol per type and phantom."""
+    """Largest value recorded of each field, least CTDIvol per type and phantom; how many examinations."""
 
     maxima: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     floors: Mapping[str, tuple[float, int]] = field(default_factory=dict)
@@ -164,7 +131,9 @@ class LimitsLayer:
             if objections:
                 return Opinion(self.name, Outcome.OBJECT, tuple(objections)), state
             reason = "a dose without its phantom is compared with nothing" if dosed else "no dose stated"
-            return (Opinion(self.name, Outcome.ABSTAIN, reason=reason) if dosed or not maxima else _PASS), state
+            return (
+                Opinion(self.name, Outcome.ABSTAIN, reason=reason) if dosed or not maxima else _PASS
+            ), state
         new = self._judge_dose(
             state, command, key, phantom, max(ctdivol or 0.0, 0.0), max(dlp or 0.0, 0.0), objections
         )
@@ -194,7 +163,8 @@ class LimitsLayer:
         if found is not None and found.ctdivol is not None and ctdivol > found.ctdivol:
             objections.append(_notified(found, ctdivol, found.ctdivol))
         if found is not None and found.dlp is not None and dlp > found.dlp:
-            objections.append(_above("DLP", f"above the notification value for {found.region}", dlp, found.dlp))
+            reason = f"above the notification value for {found.region}"
+            objections.append(_above("DLP", reason, dlp, found.dlp))
         for alert in self.alerts:
             if alert.age_low <= age < alert.age_high:
                 if after.peak >= alert.ctdivol:
@@ -210,13 +180,15 @@ class LimitsLayer:
                 reason = "far less dose than this device was ever recorded giving: nothing would be seen"
                 expected = f"at least {shown(least)} mGy"
                 objections.append(Objection("CTDIvol", reason, ctdivol, expected, low=least))
-        for level in self._information.get((region, phantom), ()):
-            if level.ctdivol is not None and ctdivol > level.ctdivol and level.age_low <= age < level.age_high:
-                objections.append(_informed(level, ctdivol))
+        objections.extend(
+            _informed(level, ctdivol)
+            for level in self._information.get((region, phantom), ())
+            if level.ctdivol is not None and ctdivol > level.ctdivol and level.age_low <= age < level.age_high
+        )
         return DoseState({**state.phantoms, phantom: after})
 
     def notification(self, region: str, phantom: str, age: float) -> DoseFigure | None:
-        """The notification value that applies: of the region, else of the phantom's usual region; None if none."""
+        """The notification value that applies: of the region, else the phantom's usual one; None if none."""
         for name in (region, _wider(region, phantom)):
             for each in self._notify.get((name, phantom), ()):
                 if each.age_low <= age < each.age_high:
@@ -275,7 +247,7 @@ _NOTHING_YET = DoseState()
 
 def floor(low: float, count: int) -> float:
     """A CTDIvol under which a command gives less than ever recorded by far."""
-    return low / (FLOOR_FACTOR + 6.0 / max(count, 1) ** 0.5)
+    return low / (FLOOR_FACTOR + 6.0 / math.sqrt(max(count, 1)))
 
 
 def youngest(command: Command) -> float:
@@ -310,7 +282,7 @@ def _wider(region: str, phantom: str) -> str:
 
 
 def _by_region(figures: tuple[DoseFigure, ...]) -> dict[tuple[str, str], tuple[DoseFigure, ...]]:
-    """(region, phantom) -> figures; one per age band and source: the highest, where several exams share it."""
+    """(region, phantom) -> figures; one per age band and source: the highest where several share it."""
     best: dict[tuple[str, str, float, float, str], DoseFigure] = {}
     for each in figures:
         if each.phantom and (each.ctdivol is not None or each.dlp is not None):
@@ -345,45 +317,13 @@ def _notified(figure: DoseFigure, value: float, high: float) -> Objection:
 
 
 def _informed(level: DoseFigure, value: float) -> Objection:
-    kind = f"diagnostic reference level ({level.jurisdiction})" if level.jurisdiction else "statutory phantom value"
+    kind = (
+        f"diagnostic reference level ({level.jurisdiction})"
+        if level.jurisdiction
+        else "statutory phantom value"
+    )
     reason = f"above the {kind} for {level.exam or level.region}, which is no limit for one patient"
     return _above("CTDIvol", reason, value, level.ctdivol or 0.0, Severity.INFORMATION)
-
-
-def _rounded(location: float) -> float:
-    return round(location / _LOCATION_STEP) * _LOCATION_STEP
-
-
-def _added(
-    segments: tuple[tuple[float, float, float], ...], low: float, high: float, dose: float
-) -> tuple[tuple[float, float, float], ...]:
-    """The profile with ``dose`` added between ``low`` and ``high``: disjoint, in order."""
-    result: list[tuple[float, float, float]] = []
-    at = low
-    for start, end, value in segments:
-        if end <= low or start >= high:
-            if start >= high and at < high:
-                result.append((at, high, dose))
-                at = high
-            result.append((start, end, value))
-            continue
-        if start < low:
-            result.append((start, low, value))
-        if at < start:
-            result.append((at, start, dose))
-        result.append((max(start, low), min(end, high), value + dose))
-        at = min(end, high)
-        if end > high:
-            result.append((high, end, value))
-    if at < high:
-        result.append((at, high, dose))
-    return tuple(result) if len(result) <= _MOST_SEGMENTS else _joined(result)
-
-
-def _joined(segments: list[tuple[float, float, float]]) -> tuple[tuple[float, float, float], ...]:
-    """Neighbours in pairs, each at the higher dose: the state stays small and no dose is forgotten."""
-    pairs = [segments[i : i + 2] for i in range(0, len(segments), 2)]
-    return tuple((p[0][0], p[-1][1], max(s[2] for s in p)) for p in pairs)
 
 
 def _pairs(settings: Mapping[str, Any]) -> dict[str, tuple[float, int]]:

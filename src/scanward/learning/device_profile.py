@@ -1,4 +1,4 @@
-"""What a device was recorded doing: extremes, categories, required fields (form), maxima and floors (limits).
+"""What a device was recorded doing: extremes, categories, required fields (form); maxima, floors (limits).
 
 Nothing is fitted here. Odd rows are kept out of the extremes only where they are impossible (outside the form
 range): a range that forgot a real large patient would halt the next one.
@@ -9,14 +9,39 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from scanward.commands import FIELDS, Command, Kind, Mode
 from scanward.errors import LearningError
 from scanward.layers.form import DeviceProfile, FieldProfile, FormLayer, TypeProfile
+from scanward.layers.limits import DeviceLimits, LimitsLayer, region_told, youngest
 from scanward.layers.ranges import acquisition_type, folded, number_of
+from scanward.layers.reference import DoseFigure, notification_values
 
 # A field is required when at most one command in 200 of its type lacks it.
 REQUIRED_SHARE = 0.995
+
+# Hardware maxima. One tube has one largest current, by whatever name a record tells of it.
+_CURRENTS = (
+    "XRayTubeCurrentInmA",
+    "XRayTubeCurrentInmASourceB",
+    "MaximumXRayTubeCurrent",
+    "MaximumXRayTubeCurrentSourceB",
+    "AECMaximumTubeCurrent",
+)
+_MAXIMA = (
+    "KVP",
+    "KVPSourceB",
+    "RevolutionTime",
+    "SpiralPitchFactor",
+    "TotalCollimationWidth",
+    "TableFeedPerRotation",
+    "TableSpeed",
+    "ScanLength",
+)
+# A default notification value that more of a site's own recordings exceed than this is not that site's value.
+NOTIFIED_SHARE = 0.001
+MOST_RAISED = 3.0  # times the default; above it, the site itself must set the value
 
 
 def clinical(commands: Iterable[Command]) -> list[Command]:
@@ -55,6 +80,80 @@ def learn_form(commands: Iterable[Command]) -> FormLayer:
         software = tuple(sorted({c.device.software for c in group if c.device.software}))
         devices[key] = DeviceProfile(types, _profile(group, kinds), software)
     return FormLayer(devices, tuple(sorted({c.role.value for c in kept})))
+
+
+def learn_limits(commands: Iterable[Command], jurisdiction: str = "US") -> LimitsLayer:
+    """The limits layer of the devices in ``commands``; LearningError when there is no clinical command.
+
+    Maxima and floors are the device's; notification values are the published defaults, raised (with a
+    note, to be reviewed) where more than ``NOTIFIED_SHARE`` of the site's own recordings exceed one.
+    """
+    kept = clinical(commands)
+    devices = {key: _limits(group) for key, group in by_device(kept).items()}
+    defaults = LimitsLayer(devices, jurisdiction=jurisdiction)
+    doses: dict[DoseFigure, list[float]] = defaultdict(list)
+    for command in kept:
+        dose, phantom = (
+            number_of(command.parameters.get("CTDIvol")),
+            command.parameters.get("CTDIwPhantomType"),
+        )
+        if dose is None or not isinstance(phantom, str):
+            continue
+        figure = defaults.notification(region_told(command), phantom, youngest(command))
+        if figure is not None:
+            doses[figure].append(dose)
+    figures, notes = [], []
+    for figure in notification_values():
+        raised, note = _raised(figure, doses.get(figure, []))
+        figures.append(raised)
+        notes += [note] if note else []
+    return LimitsLayer(devices, tuple(figures), jurisdiction=jurisdiction, notes=tuple(notes))
+
+
+def _raised(figure: DoseFigure, doses: Sequence[float]) -> tuple[DoseFigure, str]:
+    value = figure.ctdivol
+    if value is None or not doses:
+        return figure, ""
+    above = sum(dose > value for dose in doses)
+    if above <= NOTIFIED_SHARE * len(doses):
+        return figure, ""
+    ordered = sorted(doses)
+    usual = (1.1 + 1.0 / math.sqrt(len(ordered))) * ordered[
+        min(int((1 - NOTIFIED_SHARE) * len(ordered)), len(ordered) - 1)
+    ]
+    new = round(min(max(usual, value), MOST_RAISED * value), 1)
+    who = f"{figure.region}, {figure.age_low:g} to {figure.age_high:g} years"
+    why = f"{above} of {len(doses)} exceed it"
+    note = f"notification value for {who} raised from {value:g} to {new:g} mGy: {why}"
+    return replace(figure, ctdivol=new, source=f"{figure.source}; raised to the site's recordings"), note
+
+
+def _limits(commands: Sequence[Command]) -> DeviceLimits:
+    """Maxima over all acquisition types; floors of CTDIvol per type and phantom."""
+    maxima: dict[str, float] = {}
+    floors: dict[str, float] = {}
+    units: dict[str, set[str]] = defaultdict(set)
+    for row, command in enumerate(commands):
+        unit = command.examination or f"command {row}"
+        for name in (*_MAXIMA, *_CURRENTS):
+            number = number_of(command.parameters.get(name))
+            if number is None or not _possible(name, number):
+                continue
+            for named in _CURRENTS if name in _CURRENTS else (name,):
+                maxima[named] = max(maxima.get(named, 0.0), number)
+                units[named].add(unit)
+        dose, phantom = (
+            number_of(command.parameters.get("CTDIvol")),
+            command.parameters.get("CTDIwPhantomType"),
+        )
+        if dose is not None and dose > 0 and isinstance(phantom, str):
+            place = f"{acquisition_type(command)}|{folded(phantom)}"
+            floors[place] = min(floors.get(place, math.inf), dose)
+            units[place].add(unit)
+    return DeviceLimits(
+        {n: (maxima[n], len(units[n])) for n in sorted(maxima)},
+        {n: (floors[n], len(units[n])) for n in sorted(floors)},
+    )
 
 
 def _kinds(commands: Sequence[Command]) -> dict[str, Kind]:

@@ -49,6 +49,7 @@ DROP_LOG = 0.05  # spread in training above which an identity is dropped
 MARGIN = 1.5  # on the largest excess seen
 LEAST_LOG = 0.01  # tolerance is never narrower than 1 %
 LEAST_OFFSET_MM = 3.0
+FEW_EXAMINATIONS = 10  # with fewer than this, rows are taken for witnesses after all
 FEW_LOG = 0.10  # divided by the number of examinations: what few cannot tell
 _SELECTION_ROWS = 4000
 _MOST_LEVELS = 4
@@ -210,6 +211,8 @@ class _Keys:
         names = {c.examination or f"command {row}": 0 for row, c in enumerate(commands)}
         codes = {name: code for code, name in enumerate(names)}
         self.units = np.array([codes[c.examination or f"command {r}"] for r, c in enumerate(commands)])
+        if len(names) < FEW_EXAMINATIONS:
+            self.units = np.arange(len(commands))
         self._coded: dict[str, tuple[Codes, list[Value | None]]] = {}
         self.candidates = self._candidates()
 

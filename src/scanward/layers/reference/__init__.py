@@ -1,6 +1,6 @@
 """Published dose figures carried over as numbers with their sources: facts to compare with, no text.
 
-Age bands are half-open in years, 131 meaning no upper end. A figure without a phantom is compared with nothing.
+Age bands are half-open in years, 131 meaning no upper end. A figure without a phantom is never compared.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def reference_levels() -> tuple[DoseFigure, ...]:
 
 @cache
 def notification_values() -> tuple[DoseFigure, ...]:
-    """Default notification values (NEMA XR-25, AAPM 2011). Carried from memory: a site must check and edit."""
+    """Default notification values (NEMA XR-25, AAPM 2011). Carried from memory: a site must check them."""
     return _read("notification.csv")
 
 
@@ -91,7 +91,7 @@ TORSO = frozenset({"chest", "chest angiography", "abdomen", "trunk"})
 
 @lru_cache(maxsize=4096)
 def region_of(text: str) -> str:
-    """Region that a folded text speaks of, "" when none: whole words, or beginnings of four letters and more."""
+    """Region that a folded text speaks of, "" when none: whole words, or beginnings of words."""
     for region, words in _WORDS:
         for word in words:
             at = text.find(word)
