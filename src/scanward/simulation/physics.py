@@ -6,6 +6,7 @@ This is the simulator's own physics; the judging layers have theirs, and neither
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scanward.commands import BODY_PHANTOM, HEAD_PHANTOM, Value
@@ -31,7 +32,6 @@ class Element:
     aec_max: float
     single: float
     total: float
-    beam_factor: float
     rotation: float
     pitch: float | None
     filter_type: str
@@ -39,12 +39,6 @@ class Element:
     kernel: str
     noise_reference: float
     child: bool
-
-    @property
-    def dose_constant(self) -> float:
-        """mGy per mAs at 120 kV for this element's beam (width, filter, phantom)."""
-        factor = self.beam_factor * self.model.filters[self.spec.filter_kind][1]
-        return self.model.mgy_per_100_mas / 100 * factor * phantom_factor(self.phantom)
 
 
 def phantom_factor(phantom: str) -> float:
@@ -75,7 +69,7 @@ def fit_element(
     child = is_child_protocol(protocol)
     kvp = model.localizer_kvp if spec.kind == LOCALIZER else nearest(model.kvps, spec.kvp)
     width = 0 if spec.kind == LOCALIZER else (1 if spec.kind == SEQUENCED and spec.width == 2 else spec.width)
-    single, total, beam = model.collimations[width]
+    single, total, _ = model.collimations[width]
     rotation = nearest(model.rotations, spec.rotation)
     pitch = nearest(model.pitches, spec.pitch) if spec.kind == SPIRAL else None
     phantom, dose = HEAD_PHANTOM if spec.head_phantom else BODY_PHANTOM, spec.dose * site_factor
@@ -83,13 +77,14 @@ def fit_element(
         phantom, dose = HEAD_PHANTOM, dose * k.HEAD_OVER_BODY
     element = Element(
         spec, protocol, name, model, index, "head" if spec.head_phantom else protocol.region,
-        kvp, model.localizer_ma, 0.0, 0.0, single, total, beam, rotation, pitch,
+        kvp, model.localizer_ma, 0.0, 0.0, single, total, rotation, pitch,
         model.filters[spec.filter_kind][0], phantom, model.kernels[spec.kernel], 0.0, child,
     )  # fmt: skip
     if spec.kind == LOCALIZER:
         return element
     limit = max_ma(model, kvp)
-    mas = dose / (element.dose_constant * k.KVP_RATIO[kvp]) / max(spec.rotations, 1)
+    constant = dose_constant(model, element.filter_type, total, phantom)
+    mas = dose / (constant * k.KVP_RATIO[kvp]) / max(spec.rotations, 1)
     current = mas * (pitch or 1.0) / rotation
     # a technique the tube cannot follow for larger patients is given more time, then a lower pitch
     while not child and current > 0.55 * limit:
@@ -120,58 +115,67 @@ def length_step(element: Element) -> float:
     return element.total if element.spec.kind == SEQUENCED else element.model.length_step
 
 
-def derived(
-    element: Element,
-    kvp: float,
-    ma: float,
-    rotation: float,
-    length: float,
-    rotations: float,
-    phantom: str,
-    dose_noise: float = 1.0,
-) -> dict[str, Value]:
-    """Everything that follows: feed, speed, time, exposure, CTDIvol, DLP, each with its device's rounding.
+def consequences(model: Model, told: Mapping[str, Value]) -> dict[str, Value]:
+    """Everything that follows from what a scanner was told: feed, speed, time, exposure, CTDIvol, DLP.
 
-    ``dose_noise`` is the tiny factor by which a device's own table differs from smooth physics.
+    ``told`` holds the primary fields of one command; each result has its device's rounding. Raises KeyError
+    when a primary field of this acquisition type is missing.
     """
-    model, spec, out = element.model, element.spec, dict[str, Value]()
-    ratio = k.KVP_RATIO[kvp]
-    if spec.kind == LOCALIZER:
-        out["TableSpeed"] = k.LOCALIZER_SPEED_MM_S
+    kind, out = told["AcquisitionType"], dict[str, Value]()
+    ma, ratio, length = (
+        _number(told, "XRayTubeCurrentInmA"),
+        kvp_ratio(_number(told, "KVP")),
+        _number(told, "ScanLength"),
+    )
+    if kind == LOCALIZER:
         seconds = length / k.LOCALIZER_SPEED_MM_S
+        out["TableSpeed"] = k.LOCALIZER_SPEED_MM_S
         out["ExposureTimeInms"] = round_to(seconds * 1000, 10)
         out["Exposure"] = float(round(ma * seconds))
         if model.localizer_dose_per_ma is not None:
-            out["CTDIvol"] = round(model.localizer_dose_per_ma * ma * ratio, 2)
-            out["DLP"] = round(float(out["CTDIvol"]) * length / 10, model.dlp_decimals)
-            out["CTDIwPhantomType"] = phantom
+            ctdi = round(model.localizer_dose_per_ma * ma * ratio, k.CTDI_DECIMALS)
+            out["CTDIvol"], out["DLP"] = ctdi, round(ctdi * length / 10, model.dlp_decimals)
         return out
-    per_mas = (
-        element.dose_constant / phantom_factor(element.phantom) * phantom_factor(phantom) * ratio * dose_noise
-    )
-    mas = ma * rotation
-    if spec.kind == SPIRAL:
-        assert element.pitch is not None
-        feed = round(element.pitch * element.total, 2)
-        over = model.overrange[0] * feed + model.overrange[1] * element.total
-        out["TableFeedPerRotation"] = feed
-        out["TableSpeed"] = round(feed / rotation, 1)
-        beam_length = length + max(over, 0.0)
-        seconds, effective = beam_length / feed * rotation, mas / element.pitch
+    total, rotation = _number(told, "TotalCollimationWidth"), _number(told, "RevolutionTime")
+    constant = dose_constant(model, str(told["FilterType"]), total, str(told["CTDIwPhantomType"]))
+    mas, over = ma * rotation, 0.0
+    if kind == SPIRAL:
+        pitch = _number(told, "SpiralPitchFactor")
+        feed = round(pitch * total, 2)
+        over = model.overrange[0] * feed + model.overrange[1] * total
+        out["TableFeedPerRotation"], out["TableSpeed"] = feed, round(feed / rotation, 1)
+        seconds, effective = (length + max(over, 0.0)) / feed * rotation, mas / pitch
         out["Exposure"] = float(round(effective if model.exposure_is_effective else mas))
-    elif spec.kind == SEQUENCED:
-        over, effective = 0.0, mas
-        out["TableFeedPerRotation"] = element.total
-        seconds = length / element.total * rotation
+    elif kind == SEQUENCED:
+        out["TableFeedPerRotation"] = total
+        seconds, effective = length / total * rotation, mas
         out["Exposure"] = float(round(mas))
     else:
-        over, effective = 0.0, mas * rotations
-        seconds = rotations * rotation
-        out["NumberOfRotations"] = rotations
+        rotations = _number(told, "NumberOfRotations")
+        seconds, effective = rotations * rotation, mas * rotations
         out["Exposure"] = float(round(mas))
     out["ExposureTimeInms"] = round_to(seconds * 1000, 10)
-    ctdi = per_mas * effective
+    ctdi = constant * ratio * effective
     out["CTDIvol"] = round(ctdi, k.CTDI_DECIMALS)
-    out["DLP"] = round(ctdi * max(length + over, element.total * 0.5) / 10, model.dlp_decimals)
-    out["CTDIwPhantomType"] = phantom
+    out["DLP"] = round(ctdi * max(length + over, total * 0.5) / 10, model.dlp_decimals)
     return out
+
+
+def _number(told: Mapping[str, Value], name: str) -> float:
+    value = told[name]
+    if not isinstance(value, float):
+        raise KeyError(name)
+    return value
+
+
+def kvp_ratio(kvp: float) -> float:
+    """Dose at a tube voltage over that at 120 kV: the table, and kV^3 between its rows."""
+    known = k.KVP_RATIO.get(kvp)
+    return known if known is not None else (kvp / 120) ** 3
+
+
+def dose_constant(model: Model, filter_type: str, total: float, phantom: str) -> float:
+    """mGy per mAs at 120 kV for a beam: collimation, filter, phantom. Unknown ones count as the widest, 1."""
+    beam = next((factor for _, width, factor in model.collimations if width == total), 1.0)
+    shaped = next((factor for name, factor in model.filters.values() if name == filter_type), 1.0)
+    return model.mgy_per_100_mas / 100 * beam * shaped * phantom_factor(phantom)

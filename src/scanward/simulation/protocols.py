@@ -22,11 +22,8 @@ def _spiral(name: str, dose: float, length: float, start: float = 0.0, **more: o
 
 
 def _head(name: str, dose: float, **more: object) -> ElementSpec:
-    spec = ElementSpec(
-        name, SPIRAL, dose, length=165, start=-5, width=1, rotation=1.0, pitch=0.55, slice_mm=3.0, kernel="brain",
-        filter_kind="head", head_phantom=True,
-    )  # fmt: skip
-    return replace(spec, **more)  # type: ignore[arg-type]
+    spec = _spiral(name, dose, 165, -5, width=1, rotation=1.0, pitch=0.55, slice_mm=3.0, kernel="brain")
+    return replace(spec, filter_kind="head", head_phantom=True, **more)  # type: ignore[arg-type]
 
 
 def _bolus(start: float, dose: float = 1.1) -> tuple[ElementSpec, ElementSpec]:

@@ -16,9 +16,9 @@ from scanward.errors import SettingsError
 from scanward.simulation import choices
 from scanward.simulation import constants as k
 from scanward.simulation.constants import MODELS, Model
-from scanward.simulation.elements import LOCALIZER, SEQUENCED, SPIRAL, ProtocolSpec
+from scanward.simulation.elements import LOCALIZER, SEQUENCED, SPIRAL, STATIONARY, ProtocolSpec
 from scanward.simulation.patients import Patient, draw_patient
-from scanward.simulation.physics import Element, derived, fit_element, length_step, max_ma, round_to
+from scanward.simulation.physics import Element, consequences, fit_element, length_step, max_ma, round_to
 from scanward.simulation.protocols import PROTOCOLS
 
 FORECAST = dict.fromkeys(
@@ -286,7 +286,11 @@ class Site:
             out["RevolutionTime"] = rotation
         if spec.kind == SPIRAL and element.pitch is not None:
             out["SpiralPitchFactor"] = element.pitch
-        out.update(derived(element, kvp, float(ma), rotation, float(length), rotations, element.phantom))
+        if spec.kind == STATIONARY:
+            out["NumberOfRotations"] = rotations
+        if spec.kind != LOCALIZER or model.localizer_dose_per_ma is not None:
+            out["CTDIwPhantomType"] = element.phantom
+        out.update(consequences(model, out))
         return out
 
     def _qa(self, index: int, rng: np.random.Generator) -> Examination:
