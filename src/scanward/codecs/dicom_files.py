@@ -30,6 +30,7 @@ from scanward.errors import DecodeError
 
 MAX_INFLATED = 256 * 1024 * 1024  # bytes; a deflated data set larger than this is a bomb, not a report
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_NUMERIC = frozenset(("DS", "IS", "FD", "FL", "SL", "SS", "UL", "US"))
 
 # What a parser of hostile bytes raises. Not Exception: a MemoryError or an interrupt is not the file's fault.
 PARSER_ERRORS: tuple[type[Exception], ...] = (
@@ -145,7 +146,10 @@ def _decode(ds: pydicom.Dataset, unreadable: list[str]) -> None:
     """Turn every raw value into its type now, under the caller's care: nothing is left to fail later."""
     for tag in list(ds.keys()):
         try:
+            raw = ds.get_item(tag)
             element = ds[tag]
+            if raw is not None and raw.VR in _NUMERIC and not _is_numeric(element):
+                raise ValueError(f"{raw.VR} that is no number")
             if element.VR == "SQ":
                 for item in element.value:
                     _decode(item, unreadable)
@@ -154,6 +158,13 @@ def _decode(ds: pydicom.Dataset, unreadable: list[str]) -> None:
         except PARSER_ERRORS:
             del ds[tag]
             unreadable.append(pydicom.datadict.keyword_for_tag(tag) or str(BaseTag(tag)))
+
+
+def _is_numeric(element: pydicom.DataElement) -> bool:
+    """A number that is none pydicom hands out as text, at times under another VR, and says nothing."""
+    value = element.value
+    parts = value if isinstance(value, MultiValue | list) else [value]
+    return element.VR in _NUMERIC and not any(isinstance(part, str) and part for part in parts)
 
 
 def text_of(ds: pydicom.Dataset, keyword: str) -> str:

@@ -101,9 +101,7 @@ def check_skeleton(stream: BinaryIO, start: int, size: int, syntax: str, name: s
         tag = group << 16 | element
         if holds_items or group == 0xFFFE:
             length = unpack_32(head[4:])[0]
-            if tag == _SEQUENCE_END and holds_items and end is None:
-                frames.pop()
-            elif tag == _ITEM_END and not holds_items and end is None:
+            if end is None and tag == (_SEQUENCE_END if holds_items else _ITEM_END):
                 frames.pop()
             elif tag == _ITEM and holds_items:
                 if length == UNDEFINED and not opaque:

@@ -37,6 +37,7 @@ _NUMBERS = (
     ("RevolutionTime", "RevolutionTime", 1.0),
     ("CTDIvol", "CTDIvol", 1.0),
     ("Exposure", "Exposure", 1.0),
+    ("EstimatedDoseSaving", "EstimatedDoseSaving", 1.0),
 )
 _TEXTS = ("AcquisitionType", "FilterType", "ExposureModulationType")
 _PRIVATE_GROUP, _PRIVATE_CREATOR, _PRIVATE_DLP = 0x00E1, "ELSCINT1", 0x21

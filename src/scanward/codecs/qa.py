@@ -30,7 +30,7 @@ _WORD = re.compile(r"[A-ZÄÖÜ]+(?=[A-ZÄÖÜ][a-zäöüß])|[A-ZÄÖÜ]?[a-zä
 
 
 def looks_like_qa(texts: Iterable[str]) -> bool:
-    """Whether any of ``texts`` (protocol, study description, comment, patient name) speaks of QA or a phantom.
+    """Whether any of ``texts`` (protocol, study description, comment, patient name) speaks of QA.
 
     ``PhysicsTesting`` and ``QA_daily`` are taken apart first. An age of 100 years, a round weight or sex "O"
     are no evidence: hospitals have such patients.

@@ -1,7 +1,7 @@
 """X-ray radiation dose reports -> commands. Pure: a data set in, one result for each irradiation event out.
 
-Covers TID 10011-10015 in X-Ray Radiation Dose SR, Enhanced SR and Comprehensive SR, and the TID 10040 family in
-Enhanced X-Ray Radiation Dose SR as far as ``rdsr_enhanced`` says. What is kept, converted and corrected:
+Covers TID 10011-10015 in X-Ray Radiation Dose SR, Enhanced SR and Comprehensive SR, and the TID 10040 family
+in Enhanced X-Ray Radiation Dose SR as far as ``rdsr_enhanced`` says. What is kept, converted and corrected:
 ``docs/recordings-dose-reports.md``.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pydicom
 
 from scanward.codecs import rdsr_concepts as concept
-from scanward.codecs.dicom_files import open_dicom, text_of, unreadable_elements
+from scanward.codecs.dicom_files import items_of, open_dicom, text_of, unreadable_elements
 from scanward.codecs.exposure_dose import decode_exposure_dose, is_exposure_dose
 from scanward.codecs.qa import looks_like_qa
 from scanward.codecs.rdsr_draft import Decoded, DoseReport, Draft, EventRejected
@@ -39,8 +39,8 @@ def is_dose_report(ds: pydicom.Dataset) -> bool:
         return True
     if sop_class not in GENERAL_SR:
         return False
-    title = next(iter(ds.get("ConceptNameCodeSequence") or ()), None)
-    return isinstance(title, pydicom.Dataset) and text_of(title, "CodeValue") == concept.REPORT
+    title = next(items_of(ds, "ConceptNameCodeSequence"), None)
+    return title is not None and text_of(title, "CodeValue") == concept.REPORT
 
 
 def decode_dose_file(data: bytes | Path, *, path: str, pseudonym: Pseudonym) -> DoseReport:
@@ -120,10 +120,9 @@ def _notes(
     ds: pydicom.Dataset, shared: Draft, events: int, rules: dict[str, int], notes: Counter[str]
 ) -> tuple[str, ...]:
     said = [*quirk_notes(rules), *notes]
-    if shared.parameters.get("events", float(events)) != events:
-        said.append(
-            f"the report announces {shared.parameters['events']:g} irradiation events and holds {events}"
-        )
+    announced = shared.number("events")
+    if announced is not None and announced != events:
+        said.append(f"the report announces {announced:g} irradiation events and holds {events}")
     if unreadable_elements(ds):
         said.append(f"elements that cannot be decoded were left out: {', '.join(unreadable_elements(ds))}")
     return tuple(said)

@@ -86,8 +86,10 @@ NOTIFICATION_NUMBERS: dict[str, tuple[str, str]] = {
 }
 # Water equivalent diameter: it speaks of the patient, not of the machine.
 SIZE_NUMBERS = ("113980", "113981", "113982")
-# May be negative: places on the table. Everything else may not.
-SIGNED_FIELDS = frozenset(field for field, _ in EVENT_NUMBERS.values() if "Location" in field)
+# May be negative: places on the table, a saving that cost. Everything else may not.
+SIGNED_FIELDS = frozenset(
+    [field for field, _ in EVENT_NUMBERS.values() if "Location" in field] + ["EstimatedDoseSaving"]
+)
 
 ACQUISITION_TYPES = {
     "113804": "SEQUENCED",

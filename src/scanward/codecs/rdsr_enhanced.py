@@ -1,9 +1,9 @@
-"""Enhanced X-Ray Radiation Dose reports (TID 10040): events and techniques are told apart, and joined by time.
+"""Enhanced X-Ray Radiation Dose reports (TID 10040): events and techniques are apart, and joined by time.
 
 TID 10042 (one container for each event and source, or for several sources together: "1 and 2") carries the
-event's identity, times, type and dose. TID 10043 describes the irradiation independently of events, in spans of
-time for each source; its techniques (10045) and filtrations (10046) belong to the events that they overlap.
-Geometry (10047-10052) says nothing that a CT command has a word for and is not read.
+event's identity, times, type and dose. TID 10043 describes the irradiation independently of events, in spans
+of time for each source; its techniques (10045) and filtrations (10046) belong to the events that they
+overlap. Geometry (10047-10052) says nothing that a CT command has a word for and is not read.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def summaries(root: Item) -> list[Summary]:
 
 
 def read_summary(event: Summary, root: Item, draft: Draft) -> None:
-    """Fill ``draft`` from one event and the techniques that overlap it. EventRejected when it is no CT event."""
+    """Fill ``draft`` from one event and the techniques that overlap it. EventRejected when it is not CT."""
     spans = [_span(item, None) for item in event.items]
     begins = [span.begin for span in spans if span.begin is not None]
     ends = [span.end for span in spans if span.end is not None]

@@ -6,7 +6,7 @@ from scanward.codecs import rdsr_concepts as concept
 from scanward.codecs.rdsr_draft import Draft, EventRejected
 from scanward.codecs.sr_tree import Item
 from scanward.codecs.values import parse_moment
-from scanward.commands import Role, Source
+from scanward.commands import BODY_PHANTOM, HEAD_PHANTOM, Role, Source
 
 _CONTAINERS = frozenset(
     (concept.XRAY_SOURCE, concept.ALERT_DETAILS, concept.NOTIFICATION_DETAILS, concept.FILTERS)
@@ -100,7 +100,7 @@ def _set_phantom(item: Item, draft: Draft) -> None:
         meaning = item.code.meaning.casefold()
         head, body = ("head" in meaning or "16" in meaning), ("body" in meaning or "32" in meaning)
         if head != body:
-            phantom = concept.HEAD_PHANTOM if head else concept.BODY_PHANTOM
+            phantom = HEAD_PHANTOM if head else BODY_PHANTOM
     phantom = phantom or item.code.meaning or item.code.key
     if draft.parameters.get("CTDIwPhantomType", phantom) != phantom:
         raise EventRejected("CTDIwPhantomType is given twice, with different values")

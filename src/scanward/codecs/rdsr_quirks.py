@@ -33,7 +33,10 @@ def _maker(draft: Draft, *names: str) -> bool:
 
 
 def _drop(draft: Draft, *names: str) -> bool:
-    return any([draft.parameters.pop(name, None) is not None for name in names])
+    present = [name for name in names if name in draft.parameters]
+    for name in present:
+        del draft.parameters[name]
+    return bool(present)
 
 
 def _expected_seconds(draft: Draft) -> float | None:
@@ -155,12 +158,12 @@ QUIRKS: tuple[Quirk, ...] = (
         "several-numbers",
         "a measurement with several numbers: equal ones count as one, tube currents become mean, minimum and "
         "maximum, anything else is left out",
-        "NumericValue has VM 1-n, which TID 10013 does not use; seen where a writer copies multi-valued attributes",
+        "NumericValue (0040,A30A) has VM 1-n, which TID 10013 makes no use of",
         _several_numbers,
     ),
     Quirk(
         "philips-ms-under-s",
-        "Philips: times written in milliseconds under the unit s are divided by 1000, when read as seconds they "
+        "Philips: times written in milliseconds under the unit s are divided by 1000 where, as seconds, they "
         "contradict the geometry of the spiral or last longer than any CT event",
         "recorded Philips reports (11912 s); OpenREM issue 201",
         _philips_milliseconds,
@@ -192,8 +195,8 @@ QUIRKS: tuple[Quirk, ...] = (
     ),
     Quirk(
         "siemens-technical-comment",
-        "Siemens: the comment 'Internal technical scan parameters' gives body size, region, organ, modulation "
-        "and tin filter",
+        "Siemens: the comment 'Internal technical scan parameters' gives body size, region, organ, "
+        "modulation and tin filter",
         "recorded Siemens Definition Flash and Confidence reports",
         _siemens_comment,
     ),

@@ -17,6 +17,10 @@ MAX_DEPTH = 32  # levels of content items; TID 10011 reaches 6, TID 10040 reache
 MAX_ITEMS = 200_000  # content items of one report; a report of 100 events has about 4,000
 
 
+# Person names are not read at all: nobody needs them.
+_TEXT_OF_KIND = {"TEXT": "TextValue", "DATETIME": "DateTime", "UIDREF": "UID"}
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """A coded concept. ``key`` is the value alone for DICOM's own codes, else ``SCHEME:value``."""
@@ -48,7 +52,7 @@ class Item:
     """One content item.
 
     ``numbers`` holds what a NUM item measured (usually one), ``empty`` that it says it has no value;
-    ``text`` what TEXT, DATETIME, UIDREF, PNAME items say; ``code`` the value of a CODE item.
+    ``text`` what TEXT, DATETIME, UIDREF items say; ``code`` the value of a CODE item.
     """
 
     name: Code
@@ -102,9 +106,7 @@ def _item(ds: pydicom.Dataset, name: str, depth: int, budget: list[int]) -> Item
     elif kind == "TABLE":
         columns = _columns(ds)
     else:
-        keyword = {"TEXT": "TextValue", "DATETIME": "DateTime", "UIDREF": "UID", "PNAME": "PersonName"}.get(
-            kind
-        )
+        keyword = _TEXT_OF_KIND.get(kind)
         text = text_of(ds, keyword) if keyword else ""
     children = tuple(_item(child, name, depth + 1, budget) for child in items_of(ds, "ContentSequence"))
     return Item(
@@ -128,14 +130,14 @@ def _columns(ds: pydicom.Dataset) -> tuple[Column, ...]:
     cells: dict[int, list[float]] = {}
     for cell in items_of(table, "CellValuesSequence"):
         column = numbers_of(cell, "TableColumnNumber")
-        if len(column) != 1:
+        if len(column) != 1 or not column[0].is_integer():
             continue
         for keyword in ("SelectorFLValue", "SelectorFDValue", "SelectorDSValue", "NumericValue"):
             cells.setdefault(int(column[0]), []).extend(numbers_of(cell, keyword))
     found = []
     for heading in items_of(table, "TableColumnDefinitionSequence"):
         column = numbers_of(heading, "TableColumnNumber")
-        if len(column) == 1 and cells.get(int(column[0])):
+        if len(column) == 1 and column[0].is_integer() and cells.get(int(column[0])):
             unit = _code(heading, "MeasurementUnitsCodeSequence").value
             name = _code(heading, "ConceptNameCodeSequence")
             found.append(Column(name, unit, tuple(cells[int(column[0])])))

@@ -52,7 +52,7 @@ class Subject:
 
 
 def subject_of(ds: pydicom.Dataset, pseudonym: Pseudonym) -> Subject:
-    """Read the general modules. Whatever is absent, zero where zero is no value, or unreadable, is left out."""
+    """Read the general modules. Whatever is absent, zero for no value, or unreadable is left out."""
     parts: dict[str, Value] = {}
     age = age_in_years(text_of(ds, "PatientAge"))
     if age is None:

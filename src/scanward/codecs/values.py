@@ -47,7 +47,7 @@ def parse_date(text: str) -> date | None:
 
 
 def parse_time(text: str) -> float | None:
-    """TM as seconds since midnight, or None. Minutes and seconds may be missing; a leap second counts as 59."""
+    """TM as seconds since midnight, or None. Minutes, seconds may be missing; a leap second counts as 59."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -59,7 +59,7 @@ def parse_time(text: str) -> float | None:
 
 
 def seconds_of(date_text: str, time_text: str = "") -> float | None:
-    """DA and TM as seconds on a naive clock (as if UTC), for order and differences only; None without a date."""
+    """DA and TM as seconds on a naive clock (as if UTC): for order and differences. None without a date."""
     day = parse_date(date_text)
     if day is None:
         return None
