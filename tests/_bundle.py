@@ -34,7 +34,7 @@ FACTS = BundleFacts(
 )
 
 
-# --- protobuf by hand, so that no test needs the onnx package ------------------------------------------------
+# --- protobuf by hand, so that no test needs the onnx package -------------------------------------
 def varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:

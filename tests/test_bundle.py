@@ -215,7 +215,7 @@ def test_facts_come_back_with_every_field_and_role() -> None:
     assert found.key_id == KEY.fingerprint
 
 
-# --- whom to trust ------------------------------------------------------------------------------------------
+# --- whom to trust --------------------------------------------------------------------------------
 def test_an_unsigned_bundle_is_refused() -> None:
     files = files_of()
     del files["signature.json"]
@@ -271,7 +271,7 @@ def test_openssl_agrees_with_our_signature(tmp_path: Path) -> None:
     assert "Verified Successfully" in answer.stdout + answer.stderr
 
 
-# --- versions and devices -----------------------------------------------------------------------------------
+# --- versions and devices -------------------------------------------------------------------------
 def test_an_older_version_is_refused() -> None:
     assert check(files_of(), not_before=7).manifest.version == 7
     with pytest.raises(RollbackError, match="older than version 8"):

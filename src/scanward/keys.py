@@ -227,8 +227,8 @@ def _read(path: Path, *, secret: bool) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise KeyFileError(f"cannot open the key: {reason}", str(path), "check the path") from error
-    with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):
             raise KeyFileError("a key must be a regular file", str(path), "check the path")
         if secret and facts.st_mode & 0o077:
@@ -239,12 +239,12 @@ def _read(path: Path, *, secret: bool) -> bytes:
             )
         if secret and facts.st_uid not in (os.geteuid(), 0):
             raise KeyFileError("this private key belongs to another user", str(path), "use a key of your own")
-        try:
+        with os.fdopen(os.dup(handle), "rb") as file:
             data = file.read(KEY_BOUNDS.file_bytes + 1)
-        except OSError as error:
-            raise KeyFileError(
-                f"cannot read the key: {error.strerror}", str(path), "check the disk"
-            ) from error
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key: {error.strerror}", str(path), "check the disk") from error
+    finally:
+        os.close(handle)
     if len(data) > KEY_BOUNDS.file_bytes:
         raise KeyFileError(
             f"larger than any key ({KEY_BOUNDS.file_bytes} bytes)", str(path), "check the path"
@@ -269,11 +269,12 @@ def _place(path: Path, data: bytes, mode: int, *, force: bool) -> None:
                 os.link(sibling, path, follow_symlinks=False)
         finally:
             sibling.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            _sync_folder(path.parent)
+        except OSError:
+            if not force:
+                path.unlink(missing_ok=True)  # ours, made a moment ago
+            raise
     except FileExistsError as error:
         raise _occupied(path) from error
     except (OSError, ValueError) as error:
@@ -281,3 +282,11 @@ def _place(path: Path, data: bytes, mode: int, *, force: bool) -> None:
         raise KeyFileError(
             f"cannot write the key: {reason}", str(path), "choose a folder you can write to"
         ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -35,7 +35,7 @@ from scanward.keys import VerifyKey
 from scanward.layers.base import Part
 
 _AGAIN: Final = "get the bundle again from where it was trained"
-_ATTEMPTS: Final = 3  # a writer may swap the directory under a reader; three swaps in one read do not happen
+_ATTEMPTS: Final = 10  # a writer may swap the directory under a reader, hardly ten times in ten reads
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read(
                     bounds=bounds,
                 )
             except BundleError:
-                if attempt + 1 == _ATTEMPTS or source.in_place():
+                if attempt + 1 == _ATTEMPTS or source.still(place):
                     raise
     raise AssertionError("unreachable")
 
@@ -296,13 +296,16 @@ class DirectorySource:
             with os.fdopen(os.dup(handle), "rb") as file:
                 return _within(file.read(limit + 1), limit, path)  # it may have grown since fstat
 
-    def in_place(self) -> bool:
-        """Whether the path still leads to this directory."""
-        try:
-            now, then = self._place.stat(), os.fstat(self._handle)
-        except OSError:
-            return False
-        return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
+    def still(self, place: Path) -> bool:
+        """Whether a reader who opened ``place`` now would come to this very directory."""
+        then = os.fstat(self._handle)
+        for path in (place, outgoing(place)):
+            try:
+                now = path.stat()
+            except OSError:
+                continue
+            return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
+        return False
 
     def _unreadable(self, path: str, error: OSError) -> BundleError:
         if error.errno == errno.ENOENT:

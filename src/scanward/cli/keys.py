@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from scanward import keys
+from scanward.cli.output import escape, print_json
 from scanward.errors import KeyFileError
 
 _PASSPHRASE_HELP = f"""
@@ -63,7 +63,7 @@ def new(path: str, name: str | None, site_key: bool, force: bool, passphrase: bo
             "site_key": str(file),
             "fingerprint": keys.site_key_fingerprint(secret),
         }
-        lines = [f"site key     {file}  (keep it secret, keep a backup)"]
+        lines = [f"site key     {escape(str(file))}  (keep it secret, keep a backup)"]
     else:
         pair = keys.SigningKey.generate()
         words = _new_passphrase() if passphrase else keys.passphrase_from_environment()
@@ -76,11 +76,11 @@ def new(path: str, name: str | None, site_key: bool, force: bool, passphrase: bo
             "fingerprint": pair.fingerprint,
         }
         lines = [
-            f"private key  {private}  (keep it secret)",
-            f"public key   {public}  (give it to the guard)",
+            f"private key  {escape(str(private))}  (keep it secret)",
+            f"public key   {escape(str(public))}  (give it to the guard)",
         ]
     if as_json:
-        click.echo(json.dumps(facts))
+        print_json(facts)
         return
     click.echo("\n".join([*lines, f"fingerprint  {facts['fingerprint']}"]))
 
@@ -100,9 +100,9 @@ def show(path: Path, as_json: bool) -> None:
     """
     kind, fingerprint = _identify(path)
     if as_json:
-        click.echo(json.dumps({"kind": kind, "path": str(path), "fingerprint": fingerprint}))
+        print_json({"kind": kind, "path": path, "fingerprint": fingerprint})
     else:
-        click.echo(f"{fingerprint}  {kind}  {path}")
+        click.echo(f"{fingerprint}  {kind}  {escape(str(path))}")
 
 
 def ask_passphrase() -> bytes:
