@@ -203,6 +203,14 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     assert broken_links(page) == ["page.md: #nowhere", "page.md: gone.md"]
 
 
+def test_the_index_lists_every_page() -> None:
+    index = REPOSITORY / "docs" / "README.md"
+    listed = {link.partition("#")[0] for link in LINK.findall(index.read_text("utf-8"))}
+    pages = {page.name for page in markdown() if page.parent == index.parent} - {index.name}
+    assert len(pages) > 5
+    assert pages - listed == set()
+
+
 def test_tests_that_the_pages_name_exist() -> None:
     named = {
         (page.name, name)
