@@ -28,7 +28,7 @@ _T = TypeVar("_T", float, str)
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """What became of one acquisition: a command, or the reason why not, with the number of slices behind it."""
+    """What became of one acquisition: a command, or the reason why not, and how many slices it has."""
 
     origin: Origin
     command: Command | None

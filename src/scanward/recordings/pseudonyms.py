@@ -41,7 +41,7 @@ class Pseudonyms:
             raise SettingsError(
                 f"a site key has {SITE_KEY_BYTES} bytes, this one {len(site_key)}",
                 "site key",
-                f"make one with: head -c {SITE_KEY_BYTES} /dev/urandom > site.key",
+                "make one with: scanward keys new --site-key",
             )
         self.is_default = site_key is None
         self._key = DEFAULT_SITE_KEY if site_key is None else site_key

@@ -217,8 +217,7 @@ def _results(
         elif kind == "table":
             yield read_table_file(path, dialect, pseudonyms)
         elif kind == "empty":
-            error = DecodeError("the file is empty", where, "give a recording")
-            yield FileResult(where, failure=error)
+            yield FileResult(where, failure=DecodeError("the file is empty", where, "give a recording"))
         elif isinstance(kind, InputError):
             yield FileResult(where, failure=kind)
         else:
@@ -298,7 +297,7 @@ def _refuse_nothing(paths: Sequence[Path], found: Found, results: list[FileResul
         raise InputError("no files to read", where, "give dose reports, CT images or tables")
     first = (failures[0].what, failures[0].where) if failures else (apart[0].reason, apart[0].origin.path)
     raise InputError(
-        f"none of {len(failures) + len(apart)} files and folders could be read (the first, {first[1]}: {first[0]})",
+        f"none of {len(failures) + len(apart)} files could be read (the first, {first[1]}: {first[0]})",
         where,
         failures[0].todo if failures else "check the paths and their rights",
     )
