@@ -168,6 +168,14 @@ def test_character_sets(charset: str | list[str] | None, protocol: str) -> None:
     assert command.text("StudyDescription") == protocol
 
 
+def test_a_number_of_the_wrong_length_is_left_out() -> None:
+    """pydicom has an exception of its own for this, outside the tree of ValueError (found by mutation)."""
+    data = build.to_bytes(build.report(build.event()))
+    wrong = data.replace(b"\x10\x00\x10\x10AS\x04\x00039Y", b"\x10\x00\x10\x10FD\x04\x00039Y")
+    assert wrong != data
+    assert "PatientAge" in unreadable_elements(open_dicom(wrong, name="x"))
+
+
 def test_an_unknown_character_set_costs_no_report() -> None:
     data = build.to_bytes(build.report(build.event(), SpecificCharacterSet="ISO_IR 100", PatientName="D\xf6"))
     data = data.replace(b"ISO_IR 100", b"KLINGON 10")

@@ -69,8 +69,10 @@ def test_any_text_is_answered(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Daily QA", "Specials^PhysicsTesting (Adult)", "QATesting^Physics", "10.13 RADIOTHERAPY QA",
-     "Water Phantom", "DE_laser align", "Daily check", "Konstanzprüfung", "air cal", "Test protocol 3", "Phantom^Catphan 600",
+    ["Daily QA", "Specials^PhysicsTesting (Adult)", "QATesting^Physics",
+     "10.13 RADIOTHERAPY QA",
+     "Water Phantom", "DE_laser align", "Daily check", "Konstanzprüfung", "air cal", "Test protocol 3",
+     "Phantom^Catphan 600",
      "acceptance_test", "QC"],
 )  # fmt: skip
 def test_qa(text: str) -> None:
@@ -80,7 +82,8 @@ def test_qa(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["Thorax^Thorax_NON_CON (Adult)", "Test bolus", "TestBolus", "Timing test", "Testis", "Aquatics",
-     "Abdomen", "PAEDIATRIC HEAD", "Physician request", "", "SmartPrep test injection", "Colonography", "O'Quale"],
+     "Abdomen", "PAEDIATRIC HEAD", "Physician request", "",
+     "SmartPrep test injection", "Colonography", "O'Quale"],
 )  # fmt: skip
 def test_not_qa(text: str) -> None:
     assert not looks_like_qa([text])

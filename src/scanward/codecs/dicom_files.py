@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
@@ -37,6 +37,7 @@ PARSER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,
@@ -148,7 +149,7 @@ def _decode(ds: pydicom.Dataset, unreadable: list[str]) -> None:
         try:
             raw = ds.get_item(tag)
             element = ds[tag]
-            if raw is not None and raw.VR in _NUMERIC and not _is_numeric(element):
+            if raw.VR in _NUMERIC and not _is_numeric(element):
                 raise ValueError(f"{raw.VR} that is no number")
             if element.VR == "SQ":
                 for item in element.value:
