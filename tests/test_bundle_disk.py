@@ -39,9 +39,9 @@ class Stopped(BaseException):
 class FaultyDisk(PosixDisk):
     """Counts every operation and lets the ``at``-th one fail, or stops the world there.
 
-    ``fault`` may be an OSError (the operation fails, later ones work), or Stopped
-    (it and all later ones raise). Writes before a fault are short, so that a file is torn in its middle. ``durable`` holds what a power cut
-    would leave: ``lose_unsynced`` empties every file that was not synced.
+    ``fault`` may be an OSError (that operation fails) or Stopped; with ``every_later`` all later operations
+    raise it too. Writes are short, so that a file can be torn in its middle. ``lose_unsynced`` does what a
+    power cut does to files that were not synced.
     """
 
     def __init__(self, at: int = -1, fault: BaseException | None = None, every_later: bool = False) -> None:

@@ -147,6 +147,12 @@ def test_what_the_runtime_refuses_is_our_error_too() -> None:
             session(graph)
 
 
+def test_nothing_is_printed_about_a_graph_that_is_not_text(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BundleError, match="ONNX Runtime refuses"):
+        session(model(node(b"No\xffOperator", [b"x"], [b"y"])))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_deep_graph_is_refused_and_not_recursed_into() -> None:
     inner = text(5, EXTERNAL)
     for _ in range(3000):

@@ -111,9 +111,9 @@ class SigningKey:
 
     def pem(self, passphrase: bytes | None = None) -> bytes:
         """PKCS#8 in PEM, encrypted when a passphrase is given."""
-        if passphrase is not None and not 0 < len(passphrase) <= KEY_BOUNDS.passphrase_chars:
+        if passphrase is not None and not 0 < len(passphrase) <= KEY_BOUNDS.passphrase_bytes:
             raise KeyFileError(
-                f"a passphrase has 1 to {KEY_BOUNDS.passphrase_chars} bytes, this has {len(passphrase)}",
+                f"a passphrase has 1 to {KEY_BOUNDS.passphrase_bytes} bytes, this has {len(passphrase)}",
                 todo="choose another one, or none",
             )
         how: serialization.KeySerializationEncryption = (

@@ -1,9 +1,9 @@
 """What an ONNX graph may hold, read from its protobuf bytes without the ``onnx`` package.
 
-ONNX Runtime opens files that a graph names as *external data* when it was given a path, and runs operators of any
-domain it knows. A bundle's graph may do neither, whoever loads it and how. The messages that can hold graphs,
-nodes or tensors are walked by field number (onnx.proto3, IR version 13); a field number unknown there is refused,
-since a newer runtime could find a graph in it.
+ONNX Runtime opens files that a graph names as *external data* when it was given a path, and runs operators of
+any domain it knows. A bundle's graph may do neither, whoever loads it and how. The messages that can hold
+graphs, nodes or tensors are walked by field number (onnx.proto3, IR version 13); a field number unknown there
+is refused, since a newer runtime could find a graph in it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,12 @@ def session(
     for key, value in _ENTRIES.items():
         options.add_session_config_entry(key, value)
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            graph,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # its second try prints to standard output and ends no better
+        )
     except _ORT_ERRORS as error:
         raise BundleError(
             f"ONNX Runtime refuses the graph ({_first_line(error)})",
