@@ -24,7 +24,6 @@ DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: an index of files, not a recordi
 # Written for people: what a class that holds no commands is.
 _NOT_COMMANDS = {
     DEFINED_PROTOCOL: "a CT Defined Procedure Protocol belongs in the protocol book, not among recordings",
-    PERFORMED_PROTOCOL: "a CT Performed Procedure Protocol is not read as a recording by this version",
     PROTOCOL_APPROVAL: "a Protocol Approval belongs in the protocol book, not among recordings",
 }
 
@@ -69,6 +68,10 @@ def _read(path: Path, pseudonym: Callable[[str], str], result: FileResult) -> No
         _take_report(decode_dose_report(ds, path=result.path, pseudonym=pseudonym), result)
     elif is_exposure_dose(ds):
         _take_report(decode_exposure_dose(ds, path=result.path, pseudonym=pseudonym), result)
+    elif sop_class == PERFORMED_PROTOCOL:
+        from scanward.codecs.defined_protocol_performed import decode_performed_protocol
+
+        _take_report(decode_performed_protocol(ds, path=result.path, pseudonym=pseudonym), result)
     elif _is_directory(ds):
         result.skipped = True
     else:
