@@ -149,6 +149,11 @@ def test_more_than_the_device_ever_did_halts(field: str, value: float) -> None:
     assert [(o.field, o.severity) for o in opinion.objections] == [(field, Severity.HALT)]
 
 
+def test_a_maximum_learned_from_few_examinations_alerts_only() -> None:
+    opinion = judged(scan(5.0, KVP=140.0), learn_limits(TRAINING[:300]))
+    assert [(o.field, o.severity) for o in opinion.objections] == [("KVP", Severity.ALERT)]
+
+
 def test_one_tube_has_one_largest_current() -> None:
     with_maximum = [
         replace(c, parameters={**c.parameters, "MaximumXRayTubeCurrent": 1300.0}) for c in TRAINING[:500]

@@ -103,6 +103,24 @@ def test_a_site_parameter_can_be_part_of_the_key() -> None:
     assert "Bowtie" in dose.levels
 
 
+def test_a_coarse_constant_does_not_stand_in_for_what_would_break_it() -> None:
+    """A filter used in one scan of forty looks like odd rows, until a key never recorded relies on it."""
+    rng = random.Random(8)
+
+    def filtered(command: Command, name: str) -> Command:
+        moved = forged(command, 1.4 if name == "thin" else 1.0)
+        moved = replace(moved, parameters={k: v for k, v in moved.parameters.items() if k != "DLP"})
+        return replace(moved, parameters={**moved.parameters, "FilterType": name, "FocalSpots": "large"})
+
+    layer = learn_physics([filtered(c, "thin" if rng.random() < 0.025 else "thick") for c in TRAINING])
+    assert share_objected(layer, [filtered(c, "thin") for c in FRESH]) <= 0.001
+    assert share_objected(layer, [filtered(c, "thick") for c in FRESH]) <= 0.001
+    dose = next(x for x in next(iter(layer.learned.values()))["SPIRAL"] if x.identity == "dose_over_pitch")
+    assert "FilterType" in dose.levels
+    new = [replace(c, parameters={**c.parameters, "FilterType": "new"}) for c in FRESH]
+    assert share_objected(layer, new) <= 0.001  # unknown to physics; form speaks of the new filter
+
+
 @pytest.mark.parametrize("learn", [learn_physics, learn_form, learn_limits])
 def test_qa_and_nothing_teach_nothing(learn: object) -> None:
     qa = [replace(c, mode=Mode.QA) for c in TRAINING[:20]]

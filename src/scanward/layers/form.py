@@ -189,8 +189,10 @@ def _table(profile: DeviceProfile, kind: str | None) -> _Table:
     checks: dict[str, _Check] = {}
     for name, everywhere in pooled.fields.items():
         of_type = source.fields.get(name)
-        # a field rare within the type is judged by the device's range, which is wider
-        checks[name] = _check(name, of_type if of_type and of_type.count >= FEW else everywhere, everywhere)
+        # a field rare within the type is judged by the device's range, which is wider; a tube voltage is a
+        # setting of the device, judged against its list below
+        own_range = of_type is not None and of_type.count >= FEW and name != "KVP"
+        checks[name] = _check(name, of_type if of_type and own_range else everywhere, everywhere)
     required: dict[str, Severity] = {}
     for name, missing in own.missing.items():
         # of a type seen a handful of times, only what the whole device always carries is required

@@ -42,6 +42,7 @@ from scanward.layers.reference import (
     statutory_values,
 )
 
+MANY = 500  # examinations from which on the largest value seen is taken for the device's maximum
 FLOOR_FACTOR = 3.0  # below a third of the least CTDIvol recorded (more where few were seen): nothing is seen
 
 
@@ -98,7 +99,7 @@ class LimitsLayer:
         self._information = _by_region((*levels, *statutory_values()))
         self._notify = _by_region(self.notifications)
         self._maxima = {
-            key: tuple((name, ceiling(high, n)) for name, (high, n) in device.maxima.items())
+            key: tuple((name, ceiling(high, n), _sure(n)) for name, (high, n) in device.maxima.items())
             for key, device in devices.items()
         }
         self._floors = {
@@ -119,10 +120,10 @@ class LimitsLayer:
         if key == "|" and self._only is not None:
             key = self._only
         maxima = self._maxima.get(key)
-        for name, high in maxima or ():
+        for name, high, severity in maxima or ():
             value = parameters.get(name)
             if type(value) is float and value > high:
-                objections.append(_above_device(name, value, high))
+                objections.append(_above_device(name, value, high, severity))
         ctdivol = number_of(parameters.get("CTDIvol"))
         dlp = number_of(parameters.get("DLP"))
         phantom = parameters.get("CTDIwPhantomType")
@@ -297,11 +298,15 @@ def _by_region(figures: tuple[DoseFigure, ...]) -> dict[tuple[str, str], tuple[D
     return table
 
 
-def _above_device(name: str, value: float, high: float) -> Objection:
+def _sure(count: int) -> Severity:
+    return Severity.HALT if count >= MANY else Severity.ALERT
+
+
+def _above_device(name: str, value: float, high: float, severity: Severity) -> Objection:
     unit = FIELDS[name].unit if name in FIELDS else ""
     reason = "more than this device was ever recorded doing"
     expected = f"at most {shown(high)} {unit}".rstrip()
-    return Objection(name, reason, value, expected, high=high, severity=Severity.HALT)
+    return Objection(name, reason, value, expected, high=high, severity=severity)
 
 
 def _above(

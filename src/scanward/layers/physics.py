@@ -108,8 +108,8 @@ class _Check:
 
     def _between(self, key: tuple[Value | None, ...]) -> tuple[float, float] | None:
         """A tube voltage never seen: along the power law between (or beyond) those that were."""
-        voltage, phantom = key[0], key[1]
-        points = self.curve.get(phantom)
+        voltage = key[0]
+        points = self.curve.get(key[1:])
         if not points or type(voltage) is not float or voltage <= 0.0:
             return None
         x = math.log(voltage)
@@ -124,15 +124,24 @@ class _Check:
         return math.exp(centre - spread), math.exp(centre + spread)
 
 
-def _curve(learned: Learned) -> dict[Value | None, list[tuple[float, float, float]]]:
-    """phantom -> (log kV, log constant, half width), from the cells of key (KVP, phantom)."""
-    curve: dict[Value | None, list[tuple[float, float, float]]] = {}
+def _curve(learned: Learned) -> dict[tuple[Value | None, ...], list[tuple[float, float, float]]]:
+    """The key without its voltage -> (log kV, log constant, half width), from the cells of whole keys.
+
+    Coarser cells are left out: what is common at one voltage may be rare at another.
+    """
+    curve: dict[tuple[Value | None, ...], list[tuple[float, float, float]]] = {}
     if not BY_NAME[learned.identity].dose:
         return curve
     for key, cell in learned.cells.items():
-        if len(key) == 2 and cell is not None and type(key[0]) is float and key[0] > 0 and cell[0] > 0:
+        if (
+            len(key) == len(learned.levels)
+            and cell is not None
+            and type(key[0]) is float
+            and key[0] > 0
+            and cell[0] > 0
+        ):
             low, high = math.log(cell[0]), math.log(cell[1])
-            curve.setdefault(key[1], []).append((math.log(key[0]), (low + high) / 2, (high - low) / 2))
+            curve.setdefault(key[1:], []).append((math.log(key[0]), (low + high) / 2, (high - low) / 2))
     return curve
 
 

@@ -113,7 +113,8 @@ def acquisition_type(command: Command) -> str:
 def bounds(name: str, low: float, high: float, count: int) -> Bounds:
     """Margins around the extremes of ``count`` recorded values of one field.
 
-    Positions: a quarter of the span (more when few were seen) and at least 20 mm (2 degrees of tilt).
+    Positions: a quarter of the span (all of it for start and end locations), more when few were seen, and at
+    least 20 mm (2 degrees of tilt).
     Doses, currents, lengths: a factor of 1.35, more when few were seen; halt beyond a factor 3.
     Everything else (settings from a maker's list): a tenth of the span and 2 %, more when few were seen; halt
     beyond the span on either side, or half the value.
@@ -122,8 +123,10 @@ def bounds(name: str, low: float, high: float, count: int) -> Bounds:
     span = high - low
     if name in POSITIONS:
         least = _POSITION_MARGIN.get(name, 20.0)
-        soft = max((0.25 + few) * span, least * (1 + 3 * few))
-        hard = max(2.0 * span, 10.0 * least)
+        # where a scan lies follows the protocol: a new protocol lies elsewhere, and harms nobody by that
+        share = 1.0 if name.endswith("Location") else 0.25
+        soft = max((share + few) * span, least * (1 + 3 * few))
+        hard = max((3.0 + 10.0 * few) * span, 10.0 * least)
         return Bounds(low - soft, high + soft, low - hard, high + hard)
     if name in SCALED and low >= 0:
         soft = 1.35 + 2.0 * few

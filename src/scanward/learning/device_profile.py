@@ -37,7 +37,6 @@ _MAXIMA = (
     "TotalCollimationWidth",
     "TableFeedPerRotation",
     "TableSpeed",
-    "ScanLength",
 )
 # A default notification value that more of a site's own recordings exceed than this is not that site's value.
 NOTIFIED_SHARE = 0.001

@@ -68,6 +68,7 @@ _KEY_CANDIDATES = (
     "ExposureModulationType",
     "SliceThickness",
 )
+_DOSE_KEY = ("FilterType", "TotalCollimationWidth", "FocalSpots")
 _NEVER_KEY = frozenset({"AcquisitionType", "PatientPosition", "ContrastBolusAgent", "ConvolutionKernel"})
 
 Floats = NDArray[np.float64]
@@ -243,7 +244,11 @@ def _fit(identity: Identity, rows: _Rows, keys: _Keys, halves: dict[str, float])
         bound = Learned(identity.name, (), 0, {(): (0.0, high)}, halves, rows.share_zero > 0.001)
         return _Fit(bound, 0.0, len(rows.index))
     base = ("KVP", "CTDIwPhantomType") if identity.dose else ()
-    levels = _levels(identity, rows, keys, base)
+    chosen = _levels(identity, rows, keys, base)
+    # what a dose is known to depend on stays in the key even where training shows no need: a combination
+    # never recorded is then judged by a coarser constant, and more widely
+    known = tuple(n for n in _DOSE_KEY if identity.dose and n not in chosen and n in keys.candidates)
+    levels = (*chosen, *known)
     cells: dict[tuple[Value | None, ...], tuple[float, float] | None] = {}
     strays = np.full(len(rows.index), np.inf)
     valid = 0
@@ -260,6 +265,7 @@ def _fit(identity: Identity, rows: _Rows, keys: _Keys, halves: dict[str, float])
                 valid += len(members) if depth == len(levels) else 0
             elif depth == len(levels):
                 strays[members] = np.inf
+    _withdraw_parents(cells, len(base))
     held = np.isfinite(strays)
     if not any(cells.values()) or float(np.mean(held)) < 0.2:
         return None
@@ -267,8 +273,23 @@ def _fit(identity: Identity, rows: _Rows, keys: _Keys, halves: dict[str, float])
     # rows left without a constant count against an alternative
     spread = float(np.quantile(strays[held], 0.95)) / rows.size + 0.05 * float(np.mean(~held))
     # nor does an alternative win by a key that another does without
-    spread += 0.003 * (len(levels) - len(base))
+    spread += 0.003 * (len(chosen) - len(base))
     return _Fit(learned, spread, len(rows.index))
+
+
+def _withdraw_parents(cells: dict[tuple[Value | None, ...], tuple[float, float] | None], base: int) -> None:
+    """A coarser constant stands in for keys never seen: not where it would be wrong for a key that was.
+
+    A pitch used in one scan of thirty looks like odd rows among the others until it has a cell of its own.
+    """
+    for key in sorted(cells, key=len, reverse=True):
+        child = cells[key]
+        if child is None or len(key) <= base:
+            continue
+        for shorter in range(len(key) - 1, base - 1, -1):
+            parent = cells.get(key[:shorter])
+            if parent is not None and (child[0] > parent[1] or child[1] < parent[0]):
+                cells[key[:shorter]] = None
 
 
 def _levels(identity: Identity, rows: _Rows, keys: _Keys, base: tuple[str, ...]) -> tuple[str, ...]:
