@@ -1,4 +1,4 @@
-"""The oracle's own examination: what share of each attack it finds at a budget of clean examinations flagged."""
+"""The oracle's own examination: the share of each attack it finds at a budget of clean ones flagged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check(
     later = site.examinations(max(20 * attacked, 400), start=1500 + examinations)
     found: dict[str, float] = {}
     tried: dict[str, int] = {}
-    for number, (name, attack) in enumerate(ATTACKS.items()):
+    for number, name in enumerate(ATTACKS):
         rng = np.random.default_rng((seed, 23, number))
         hits: list[bool] = []
         for examination in later:
@@ -54,7 +54,6 @@ def check(
             if changed is not None:
                 hits.append(max(oracle.scores(changed)) > threshold)
         found[name], tried[name] = float(np.mean(hits)) if hits else float("nan"), len(hits)
-        del attack
     commands = sum(len(e.commands) for e in clean)
     return Checked(found, tried, threshold, 1000 * took / commands)
 

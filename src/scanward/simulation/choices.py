@@ -17,6 +17,7 @@ from scanward.simulation.physics import Element, max_ma
 
 Law = list[tuple[float, float]]
 Mixture = list[tuple[float, float, float]]  # (probability, mean, spread)
+FOV_MARGIN = 1.18  # assumption: the widest width of a patient over the water-equivalent diameter
 
 
 def team_factor(hour: float) -> float:
@@ -68,21 +69,25 @@ def default_fov(element: Element, size: float) -> float:
     if element.region in ("head", "limb"):
         return options[0]
     fitting = [
-        f for f in options[1 if element.region == "neck" and not element.child else 0 :] if f >= 1.18 * size
+        f
+        for f in options[1 if element.region == "neck" and not element.child else 0 :]
+        if f >= FOV_MARGIN * size
     ]
     return fitting[0] if fitting else options[-1]
 
 
 def fov_options(element: Element, size: float, free: float) -> Law:
-    """One step up or down; up more often for those who nearly did not fit."""
+    """One step up for those who nearly did not fit, one down for those who nearly fit; else seldom."""
     options = element.model.fields_of_view
     usual = default_fov(element, size)
     at, law = options.index(usual), list[tuple[float, float]]()
-    tight = element.region not in ("head", "limb") and 1.18 * size > 0.93 * usual
+    sized = element.region not in ("head", "limb")
     if at + 1 < len(options):
-        law.append((options[at + 1], k.FOV_RATE * free * (1.5 if tight else 0.6)))
+        tight = sized and FOV_MARGIN * size > 0.93 * usual
+        law.append((options[at + 1], free * (k.FOV_RATE if tight else k.FOV_ANY_RATE)))
     if at > 0:
-        law.append((options[at - 1], k.FOV_RATE * free * (0.1 if tight else 0.4)))
+        roomy = sized and FOV_MARGIN * size < 1.07 * options[at - 1]
+        law.append((options[at - 1], free * (k.FOV_RATE if roomy else k.FOV_ANY_RATE)))
     return [(usual, 1 - sum(p for _, p in law)), *law]
 
 
