@@ -198,7 +198,8 @@ class _Reader:
         else:
             number = parse_number(text, self.decimal)
         number = scaled(number, rule.factor)
-        if known and known.low is not None and known.low >= 0 > number:
+        # The ends of a span lie where they lie; only their distance is a length.
+        if rule.combine is not Combine.SPAN and known and known.low is not None and known.low >= 0 > number:
             raise CellProblem("is negative")
         return number
 

@@ -166,7 +166,7 @@ def _columns(table: Table, plan: Plan) -> list[ColumnSurvey]:
 def _column(table: Table, column: str, cells: list[Cell], rules: list[FieldRule], plan: Plan) -> ColumnSurvey:
     absent = {*plan.dialect.missing, *(m for rule in rules for m in rule.missing)}
     given = [text for cell in cells if (text := text_of(cell).strip()) not in absent]
-    numbers = _numbers(given, plan.dialect.decimal or ".")
+    numbers = _numbers(given, plan.dialect.decimal)
     identifying = column in plan.identifying
     is_number = len(numbers) * 2 > len(given) if not rules else rules[0].kind is Kind.NUMBER
     used = plan.used.get(column, ())
@@ -196,6 +196,9 @@ def _fits(rule: FieldRule, numbers: Sequence[float]) -> bool:
 
 
 def _numbers(texts: Sequence[str], decimal: str) -> list[float]:
+    """The numbers among ``texts``; with a decimal comma when that makes more of them numbers."""
+    if not decimal:
+        return max((_numbers(texts, mark) for mark in ".,"), key=len)
     numbers = []
     for text in texts:
         try:

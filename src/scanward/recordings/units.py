@@ -32,17 +32,19 @@ _FACTORS: dict[str, dict[str, float]] = {
 
 # What people write for a unit; the left of it is compared without case and spaces.
 _SPELLINGS = {
-    "kvp": "kV", "kv": "kV", "v": "V", "ma": "mA", "ua": "uA", "µa": "uA", "μa": "uA", "a": "A",
-    "mas": "mAs", "uas": "uAs", "µas": "uAs", "as": "As", "ms": "ms", "msec": "ms", "s": "s", "sec": "s",
+    "kvp": "kV", "kv": "kV", "v": "V", "ma": "mA", "ua": "uA", "a": "A",
+    "mas": "mAs", "uas": "uAs", "as": "As", "ms": "ms", "msec": "ms", "s": "s", "sec": "s",
     "seconds": "s", "us": "us", "min": "min", "minutes": "min", "mm": "mm", "cm": "cm", "m": "m", "um": "um",
     "in": "in", "inch": "in", "inches": "in", "ft": "ft", "mm/s": "mm/s", "cm/s": "cm/s", "m/s": "m/s",
     "kg": "kg", "g": "g", "lb": "lb", "lbs": "lb", "y": "a", "yr": "a", "yrs": "a", "year": "a", "years": "a",
     "mo": "mo", "month": "mo", "months": "mo", "wk": "wk", "week": "wk", "weeks": "wk", "d": "d", "day": "d",
-    "days": "d", "mgy": "mGy", "ugy": "uGy", "µgy": "uGy", "cgy": "cGy", "gy": "Gy", "mgy.cm": "mGy.cm",
+    "days": "d", "mgy": "mGy", "ugy": "uGy", "cgy": "cGy", "gy": "Gy", "mgy.cm": "mGy.cm",
     "mgycm": "mGy.cm", "mgy*cm": "mGy.cm", "mgy.mm": "mGy.mm", "mgy.m": "mGy.m", "gy.cm": "Gy.cm",
     "cgy.cm": "cGy.cm", "deg": "deg", "°": "deg", "degrees": "deg", "rad": "rad", "1": "1", "%": "%",
     "hu": "HU",
 }  # fmt: skip
+
+_MICRO = {ord("\u00b5"): "u", ord("\u03bc"): "u"}  # the micro sign, and the Greek letter
 
 AGE_STRING = "AS"  # the DICOM value representation: 034Y, 006M, 003W, 012D
 
@@ -53,7 +55,7 @@ class CellProblem(Exception):
 
 def canonical_unit(text: str, target: str) -> str | None:
     """The table's spelling of ``text``; None when unknown. ``a`` is a year for ages, else ampere."""
-    squeezed = "".join(text.split())
+    squeezed = "".join(text.split()).translate(_MICRO)
     if target == "a" and squeezed in {"a", AGE_STRING}:
         return squeezed
     if squeezed == target or squeezed in _FACTORS.get(target, {}):
