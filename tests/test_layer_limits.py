@@ -71,6 +71,8 @@ def judged(command: Command, layer: LimitsLayer = DEFAULTS) -> Opinion:
         ("CHEST", HEAD_PHANTOM, 4.0, 24.0, 26.0),
         ("BRAIN PERFUSION", HEAD_PHANTOM, 60.0, 599.0, 601.0),
         ("CARDIAC", BODY_PHANTOM, 60.0, 149.0, 151.0),
+        ("CARDIAC", BODY_PHANTOM, 4.0, 9.0, 11.0),  # the name of a protocol does not raise a child's value
+        ("BRAIN PERFUSION", HEAD_PHANTOM, 4.0, 59.0, 61.0),
     ],
 )
 def test_notification_by_region_phantom_and_age(

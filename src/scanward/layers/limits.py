@@ -190,7 +190,7 @@ class LimitsLayer:
 
     def notification(self, region: str, phantom: str, age: float) -> DoseFigure | None:
         """The notification value that applies: of the region, else the phantom's usual one; None if none."""
-        for name in (region, _wider(region, phantom)):
+        for name in (region, *_wider(region, phantom)):
             for each in self._notify.get((name, phantom), ()):
                 if each.age_low <= age < each.age_high:
                     return each
@@ -269,17 +269,21 @@ def region_told(command: Command) -> str:
     return ""
 
 
-def _wider(region: str, phantom: str) -> str:
-    """Where no value speaks of the region itself: the phantom's usual one, except for limbs and spines."""
-    if phantom == HEAD_PHANTOM and region in ("", "head"):
-        return "head"
-    if phantom == HEAD_PHANTOM and region in TORSO:
-        return "torso"
-    if phantom == BODY_PHANTOM and (region == "" or region in TORSO):
-        return "torso"
-    if region == "cardiac":
-        return "cardiac retrospective"  # the higher of the two: how the heart was gated is not told
-    return region
+def _wider(region: str, phantom: str) -> tuple[str, ...]:
+    """Where no value speaks of the region itself: the phantom's usual one, except for limbs and spines.
+
+    How a heart was gated is not told, so the higher of the two cardiac values is an adult's; a child's heart and
+    a child's perfusion have a torso's and a head's, whatever the protocol calls itself.
+    """
+    if phantom == HEAD_PHANTOM:
+        if region in ("", "head", "brain perfusion"):
+            return ("head",)
+        return ("torso",) if region in TORSO else ()
+    if phantom == BODY_PHANTOM:
+        if region == "cardiac":
+            return ("cardiac retrospective", "torso")
+        return ("torso",) if region == "" or region in TORSO else ()
+    return ()
 
 
 def _by_region(figures: tuple[DoseFigure, ...]) -> dict[tuple[str, str], tuple[DoseFigure, ...]]:
