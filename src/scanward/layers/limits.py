@@ -272,8 +272,8 @@ def region_told(command: Command) -> str:
 def _wider(region: str, phantom: str) -> tuple[str, ...]:
     """Where no value speaks of the region itself: the phantom's usual one, except for limbs and spines.
 
-    How a heart was gated is not told, so the higher of the two cardiac values is an adult's; a child's heart and
-    a child's perfusion have a torso's and a head's, whatever the protocol calls itself.
+    How a heart was gated is not told, so the higher of the two cardiac values is an adult's; a child's heart
+    and a child's perfusion have a torso's and a head's, whatever the protocol calls itself.
     """
     if phantom == HEAD_PHANTOM:
         if region in ("", "head", "brain perfusion"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
-# NEMA XR-25: the alert value that recorded dose reports of three makers carry (mGy, research of dose reports).
+# NEMA XR-25: the alert value in mGy that recorded dose reports of three makers carry.
 XR25_ALERT_CTDIVOL = 1000.0
 ADULT_AGE = 18.0  # years; an age nobody told is an adult's: missing context must not object
 
