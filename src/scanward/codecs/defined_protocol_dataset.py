@@ -31,6 +31,8 @@ MAX_ITEMS: Final = 10_000  # items in one sequence; real protocols have tens
 MAX_VALUES: Final = 4_096  # values in one attribute
 MAX_TEXT: Final = 65_536  # characters in one value
 
+# OSError: pydicom's word for an end of data within a sequence that is read late.
+_PYDICOM: Final[tuple[type[Exception], ...]] = (*PARSER_ERRORS, OSError)
 # VRs in which a backslash is text and not a separator (PS3.5 6.2).
 _ONE_TEXT: Final = frozenset({"LT", "ST", "UT", "UR"})
 _TEXT_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM", "UC", "UI"}) | _ONE_TEXT
@@ -47,7 +49,7 @@ def reading(where: str) -> Iterator[None]:
             yield
         except ScanwardError:
             raise
-        except PARSER_ERRORS as error:
+        except _PYDICOM as error:
             detail = str(error).splitlines()[0][:200] if str(error) else ""
             raise DecodeError(
                 f"a malformed DICOM object ({type(error).__name__}: {detail})",
@@ -65,7 +67,7 @@ def writing(where: str) -> Iterator[None]:
             yield
         except ScanwardError:
             raise
-        except PARSER_ERRORS as error:
+        except _PYDICOM as error:
             raise InputError(
                 f"a value that DICOM cannot hold ({error})", where, "change the value"
             ) from error

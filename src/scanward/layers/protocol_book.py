@@ -203,6 +203,8 @@ class ProtocolBookLayer:
 
     def _of_protocol(self, candidate: _Protocol, command: Command) -> _Finding:
         objections, unjudged, judged = _patient(candidate, command)
+        if candidate.elements:  # a patient who fits says nothing of the acquisition
+            judged = 0
         suits = not objections
         standing, name = candidate.standing, candidate.protocol.name
         if standing.disapproved or (self.require_approval and not standing.approved):
