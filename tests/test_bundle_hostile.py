@@ -162,7 +162,7 @@ def test_huge_files_are_refused_before_they_are_read(place: Path) -> None:
     for path in PATHS:
         with (place / path).open("r+b") as file:
             file.truncate(1 << 42)  # 4 TiB, sparse
-        assert "bytes where" in refused(place).what
+        assert f"has {1 << 42} bytes where" in refused(place).what  # its size was asked, and it was not read
         (place / path).write_bytes(FILES[path])
 
 
@@ -216,6 +216,17 @@ def test_paths_that_could_lead_elsewhere_are_refused(path: str, tmp_path: Path) 
 
     with pytest.raises(BundleError, match="cannot be a file of a bundle"):
         check(with_manifest(change))
+
+
+def test_a_file_listed_twice_is_refused() -> None:
+    with pytest.raises(BundleError, match="listed twice"):
+        check(with_manifest(lambda d: d["files"].append(d["files"][0])))
+
+
+@pytest.mark.parametrize("path", ["settings.json", "arrays.safetensors"])
+def test_a_file_that_must_be_there_is_missed(path: str) -> None:
+    with pytest.raises(BundleError, match="not listed"):
+        check(with_manifest(lambda d: d.update(files=[f for f in d["files"] if f["path"] != path])))
 
 
 @given(st.text(max_size=30))
@@ -360,6 +371,19 @@ def test_a_hostile_safetensors_header_is_refused(data: bytes) -> None:
         tensors.from_bytes(data, "here")
     with pytest.raises(BundleError):
         check(resealed({**FILES, "arrays.safetensors": data}))
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        ({"a": EIGHT, "b": {**EIGHT, "data_offsets": [4, 12]}}, 12),
+        ({"a": EIGHT, "b": {**EIGHT, "data_offsets": [16, 24]}}, 24),
+        ({"a": {**EIGHT, "data_offsets": [8, 16]}}, 16),
+    ],
+)
+def test_overlaps_and_holes_are_found_before_the_library_looks(entries: object, size: int) -> None:
+    with pytest.raises(BundleError, match="overlap or leave holes"):
+        tensors.from_bytes(header(entries, bytes(size)), "here")
 
 
 SOUND = save(

@@ -82,8 +82,9 @@ def test_keys_of_a_wrong_length_are_refused(size: int) -> None:
 
 
 # --- files ----------------------------------------------------------------------------------------
-def test_a_pair_comes_back_and_is_closed_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_a_pair_comes_back_and_is_closed_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
         private, public = keys.write_pair(tmp_path / "site", key := SigningKey.generate())
     finally:

@@ -237,8 +237,6 @@ def _read(path: Path, *, secret: bool) -> bytes:
                 str(path),
                 f"run `chmod 600 {path}`, and make a new key if somebody may have copied this one",
             )
-        if secret and facts.st_uid not in (os.geteuid(), 0):
-            raise KeyFileError("this private key belongs to another user", str(path), "use a key of your own")
         with os.fdopen(os.dup(handle), "rb") as file:
             data = file.read(KEY_BOUNDS.file_bytes + 1)
     except OSError as error:
