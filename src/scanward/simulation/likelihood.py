@@ -1,9 +1,9 @@
 """How probable the simulator makes one clean command: the exact law, factor by factor.
 
-Each factor is the simulator's own law: the element that comes next (next, skipped to, repeated), tube voltage,
-rotation time, current (AEC with its limits and rounding, or set by hand), field of view, diameter, range,
-start, tilt, position and table height given what came before, rotations, and the constants and identities that
-never vary.
+Each factor is the simulator's own law: the element that comes next (next, skipped to, repeated),
+tube voltage, rotation time, current (AEC with its limits and rounding, or set by hand), field of
+view, diameter, range, start, tilt, position and table height given what came before, rotations, and
+the constants and identities that never vary.
 """
 
 from __future__ import annotations

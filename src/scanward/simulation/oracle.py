@@ -1,14 +1,16 @@
 """The oracle: a judge that knows the simulator exactly, the ceiling for every detector.
 
-What it knows: every constant and law of the simulator, the site's own protocols with fitted defaults, the AEC spread, which shift is on duty, and the catalogue's effect sizes. What it does not: the random draws,
-who was attacked, a patient's size before the localizer or when no patient data came (it then sums over sizes,
-and learns from each command it sees). It does not use that a replayed command equals the earlier one to the
-last digit.
+What it knows: every constant and law of the simulator, the site's own protocols with fitted
+defaults, the AEC spread, which shift is on duty, and the catalogue's effect sizes. What it does
+not: the random draws, who was attacked, a patient's size before the localizer or when no patient
+data came (it then sums over sizes, and learns from each command it sees). It does not use that a
+replayed command equals the earlier one to the last digit.
 
-A command's clean likelihood is a product of factors (``likelihood``). An attack replaces some by what it does
-to them: its exact inverse where there is one (dose, voltage, rotation, range), a declared broad density where
-not (fields mixed, other objective). Score = log of the mean over attack families of p(command | attack) minus
-log p(command | clean); patient data are judged against the size that the localizer saw.
+A command's clean likelihood is a product of factors (``likelihood``). An attack replaces some by
+what it does to them: its exact inverse where there is one (dose, voltage, rotation, range), a
+declared broad density where not (fields mixed, other objective). Score = log of the mean over
+attack families of p(command | attack) minus log p(command | clean); patient data are judged against
+the size that the localizer saw.
 """
 
 from __future__ import annotations
