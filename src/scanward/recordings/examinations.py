@@ -65,4 +65,6 @@ def examinations(commands: Iterable[Command]) -> list[Examination]:
 def _ordered(commands: list[Command]) -> list[Command]:
     if len(commands) < 2:
         return commands
+    if len({in_time(command) for command in commands}) == len(commands):
+        return sorted(commands, key=in_time)  # no ties: the content, slow to spell out, decides nothing
     return sorted(commands, key=lambda command: (in_time(command), canonical(command)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from scanward.codecs.qa import looks_like_qa
@@ -72,6 +73,7 @@ class _Reader:
         self.decimal = decimal_mark(table, plan)
         self.problems: Problems = {row: [reason] for row, reason in table.problems.items()}
         self.notes: list[str] = []
+        self._qa: dict[tuple[str, ...], bool] = {}
         if self.decimal == "," and not plan.dialect.decimal:
             self.notes.append(f"{table.path}: numbers read with a decimal comma")
 
@@ -85,32 +87,34 @@ class _Reader:
         examinations = self._hashes(plan.examination, self.pseudonyms.examination)
         events = self._hashes(plan.event, self.pseudonyms.event)
         times, orders = self._times(), self._orders()
-        contexts: dict[tuple[Any, ...], Context] = {}
+        contexts: dict[tuple[int, ...], Context] = {}
         entries: list[Entry] = []
-        for row in range(rows):
+        names = [rule.field for rule, _ in machine]
+        # A constant of the dialect makes no command out of an empty row.
+        constants = {rule.field for rule, _ in machine if rule.constant is not None}
+        by_row = zip(*(column for _, column in machine), strict=True)
+        told_by_row = zip(*(column for _, column in context), strict=True) if context else repeat((), rows)
+        for row, (values, key) in enumerate(zip(by_row, told_by_row, strict=True)):
             origin = Origin(self.table.path, row)
-            parameters: dict[str, Value] = {}
-            given = False  # a constant of the dialect makes no command out of an empty row
-            for rule, column in machine:
-                value = column[row]
-                if value is not None:
-                    parameters[rule.field] = value
-                    given = given or rule.constant is None
+            parameters = {n: v for n, v in zip(names, values, strict=True) if v is not None}
             if row in self.problems:
                 entries.append(Rejected(origin, "; ".join(dict.fromkeys(self.problems[row]))))
                 continue
-            if not given:
+            if parameters.keys() <= constants:
                 entries.append(Rejected(origin, "no machine field is present"))
                 continue
-            key = tuple(column[row] for _, column in context)
-            if key not in contexts:
-                contexts[key] = _context([(r.field, told) for (r, _), told in zip(context, key, strict=True)])
-            about = contexts[key]
+            # Equal cells of a column share one Told: identity tells contexts apart, faster than equality.
+            same = tuple(map(id, key))
+            if same not in contexts:
+                contexts[same] = _context(
+                    [(r.field, told) for (r, _), told in zip(context, key, strict=True)]
+                )
+            about = contexts[same]
             entries.append(
                 Command(
                     parameters, about, devices[row], plan.dialect.role,
                     {n: r for n, r in static_roles.items() if n in parameters}, examinations[row], times[row],
-                    orders[row], events[row], _mode(modes[row], about, plan.dialect.mode), origin,
+                    orders[row], events[row], self._mode(modes[row], about), origin,
                 )
             )  # fmt: skip
         return entries
@@ -140,17 +144,16 @@ class _Reader:
         """``parse`` on every distinct cell; rows whose cell is a problem are noted and get None."""
         good: dict[Cell, Any] = {None: None}
         bad: dict[Cell, str] = {}
-        result = []
-        for row, cell in enumerate(cells):
-            if cell not in good and cell not in bad:
-                try:
-                    good[cell] = parse(cell)
-                except CellProblem as problem:
-                    bad[cell] = f"{name} {problem}"
-            if cell in bad:
-                self.problems.setdefault(row, []).append(bad[cell])
-            result.append(good.get(cell))
-        return result
+        for cell in set(cells) - {None}:
+            try:
+                good[cell] = parse(cell)
+            except CellProblem as problem:
+                bad[cell] = f"{name} {problem}"
+        if bad:
+            for row, cell in enumerate(cells):
+                if cell in bad:
+                    self.problems.setdefault(row, []).append(bad[cell])
+        return [good.get(cell) for cell in cells]
 
     # --- fields
 
@@ -258,6 +261,15 @@ class _Reader:
         ranks = {key: float(rank) for rank, key in enumerate(sorted(set(keys)))}
         return [ranks[key] for key in keys]
 
+    def _mode(self, stated: Mode | None, context: Context) -> Mode:
+        default = self.plan.dialect.mode
+        if stated is not None or default is not Mode.CLINICAL:
+            return stated or default
+        texts = tuple(str(context.get(name) or "") for name in _QA_FIELDS)
+        if texts not in self._qa:
+            self._qa[texts] = looks_like_qa(texts)
+        return Mode.QA if self._qa[texts] else default
+
     def _modes(self) -> list[Mode | None]:
         modes: list[Mode | None] = [None] * self.table.rows
         for rule in self.plan.dialect.modes:
@@ -303,11 +315,3 @@ def _context(told: list[tuple[str, Told | None]]) -> Context:
         if one is not None:
             parts[name] = (*parts.get(name, ()), one)
     return Context(parts)
-
-
-def _mode(stated: Mode | None, context: Context, default: Mode) -> Mode:
-    if stated is not None:
-        return stated
-    if default is Mode.CLINICAL and looks_like_qa([str(context.get(name) or "") for name in _QA_FIELDS]):
-        return Mode.QA
-    return default
