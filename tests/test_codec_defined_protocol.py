@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.valuerep import format_number_as_ds
 
 from scanward.codecs.defined_protocol import (
@@ -616,6 +618,14 @@ class TestHostile:
     def test_noise(self, noise: bytes) -> None:
         attempt(noise)
         attempt(SEEDS[0][:132] + noise)
+
+    def test_a_data_set_that_breaks_when_it_is_looked_at(self) -> None:
+        """From the network a data set comes undecoded: a sequence may turn out to be cut late."""
+        dataset = encode_defined_protocol(sample())
+        tag = Tag("AcquisitionProtocolElementSpecificationSequence")
+        dataset[tag] = RawDataElement(tag, "SQ", 2, b"\xfe\xff", 0, False, True)
+        with pytest.raises(DecodeError, match="malformed"):
+            decode_defined_protocol(dataset)
 
     def test_lengths_that_cannot_be_true(self) -> None:
         place = SEEDS[0].index(b"CT Head Routine") - 2
