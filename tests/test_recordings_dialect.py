@@ -294,3 +294,19 @@ def test_any_column_name_survives_being_written(name: str, columns: list[str]) -
     rule = FieldRule("Foo", (columns[0],), values={c: f"<{c}>" for c in columns}, missing=tuple(columns))
     dialect = Dialect(name=name, examination=tuple(columns), fields=(rule,), where="dialect")
     assert parse_dialect(dump_dialect(dialect, columns)) == dialect
+
+
+def test_the_dialect_in_the_docs_is_one(repository: Path) -> None:
+    page = (repository / "docs" / "recordings-tables.md").read_text(encoding="utf-8")
+    (block,) = [part.split("```")[0] for part in page.split("```toml\n")[1:]]
+    dialect = parse_dialect(block, "docs")
+    assert len(dialect.fields) == 8
+    assert parse_dialect(dump_dialect(dialect), "docs") == dialect
+
+
+def test_every_unit_that_converts_is_in_the_docs(repository: Path) -> None:
+    page = (repository / "docs" / "recordings-tables.md").read_text(encoding="utf-8")
+    listed = page.split("Units that are converted:")[1].split("\n\n")[0]
+    for field in FIELDS.values():
+        for unit in units_for(field.unit) if len(units_for(field.unit)) > 1 else ():
+            assert unit in listed, unit
