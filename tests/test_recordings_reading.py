@@ -10,7 +10,8 @@ import pytest
 
 from dicom_builders import dose_reports
 from dicom_builders.ct_images import ct_slice, to_bytes
-from scanward.commands import Role
+from scanward.codecs.defined_protocol_performed import encode_performed_protocol
+from scanward.commands import Command, Role
 from scanward.errors import DecodeError, DialectError, InputError
 from scanward.recordings import Recording, examinations, load_dialect, read, reading
 from scanward.recordings.dicom import FileResult
@@ -212,6 +213,18 @@ def test_a_bad_slice_is_rejected_without_its_values(tmp_path: Path) -> None:
     recording = read([tmp_path])
     assert [r.reason for r in recording.rejected] == ["KVP is negative"]
     assert "Doe" not in repr(recording)
+
+
+def test_performed_protocols_are_recordings(tmp_path: Path) -> None:
+    made = encode_performed_protocol(
+        [Command({"KVP": 120.0, "SpiralPitchFactor": 1.2}), Command({"KVP": 100.0})],
+        uid="1.2.7", study_uid="1.2.3", series_uid="1.2.3.7", name="Thorax",
+    )  # fmt: skip
+    (tmp_path / "p.dcm").write_bytes(to_bytes(made))
+    (tmp_path / "i.dcm").write_bytes(to_bytes(ct_slice(1)))
+    recording = read([tmp_path])
+    assert [c.number("KVP") for c in recording.commands] == [120.0, 120.0, 100.0]
+    assert len(examinations(recording.commands)) == 1
 
 
 def test_a_dialect_that_does_not_fit_is_said(tmp_path: Path, repository: Path) -> None:

@@ -468,6 +468,8 @@ _JUNK = st.one_of(
     st.binary(max_size=100).map(lambda tail: b"KVP,Exposure\n120,1\n" + tail),
     st.binary(max_size=100).map(lambda tail: b'{"KVP": 120}\n' + tail),
     st.binary(max_size=100).map(lambda tail: b"PAR1" + tail + b"PAR1"),
+    st.binary(max_size=100).map(lambda tail: bytes(128) + b"DICM" + tail),
+    st.binary(max_size=100).map(lambda tail: b"\x08\0\x16\0UI" + tail),
     st.binary(max_size=100).map(lambda tail: "KVP\n120\n".encode("utf-16") + tail),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -26,7 +27,7 @@ from scanward.recordings.text import looks_like_text
 
 _HEAD = 4096  # bytes looked at to tell what a file is
 _CHUNK = 16  # files handed to a worker at once: small enough for an even load and a moving bar
-_POOL_FROM = 64  # DICOM files; below, starting processes takes longer than reading
+_WORTH_A_POOL = 3.0  # seconds of reading left; below, starting processes (about 1 s) gains nothing
 _MAX_WORKERS = 8  # reading saturates a disk long before it saturates more
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".parquet"})
@@ -209,7 +210,7 @@ def _results(
         except InputError as error:
             kinds.append(error)
     dicom = [path for path, kind in zip(files, kinds, strict=True) if kind == "dicom"]
-    decoded = _decode_all(dicom, pseudonyms, _worker_count(len(dicom), workers))
+    decoded = _decode_all(dicom, pseudonyms, workers)
     for number, (path, kind) in enumerate(zip(files, kinds, strict=True), 1):
         where = str(path)
         if kind == "dicom":
@@ -227,13 +228,16 @@ def _results(
             progress(number, len(files))
 
 
-def _worker_count(files: int, workers: int | None) -> int:
-    if workers is not None:
-        return max(1, min(workers, files))
-    return min(os.cpu_count() or 1, _MAX_WORKERS) if files >= _POOL_FROM else 1
-
-
-def _decode_all(files: list[Path], pseudonyms: Pseudonyms, workers: int) -> Iterator[FileResult]:
+def _decode_all(files: list[Path], pseudonyms: Pseudonyms, workers: int | None) -> Iterator[FileResult]:
+    if workers is None:
+        # A slice takes a millisecond, a report fifty: the first chunk tells how long the rest will take.
+        began = time.perf_counter()
+        yield from read_chunk(files[:_CHUNK], pseudonyms)
+        each = (time.perf_counter() - began) / _CHUNK
+        files = files[_CHUNK:]
+        cores = min(os.cpu_count() or 1, _MAX_WORKERS)
+        workers = cores if each * len(files) > _WORTH_A_POOL else 1
+    workers = min(workers, len(files))
     if workers <= 1:
         for path in files:
             yield read_dicom(path, pseudonyms)
