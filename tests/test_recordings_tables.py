@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scanward.commands import Command, Mode, Role, Source
 from scanward.errors import DecodeError, DialectError, InputError, ScanwardError
-from scanward.recordings import Recording, Rejected, examinations, parse_dialect, read
+from scanward.recordings import Recording, Rejected, examinations, parse_dialect, read, tables
 
 HEADER = "KVP,XRayTubeCurrentInmA,PatientAge,ProtocolName,StudyInstanceUID,AcquisitionDateTime"
 ROW = "120,200,034Y,Thorax,1.2.3,20240101120000"
@@ -103,6 +103,23 @@ def test_a_missing_cell_is_absent(tmp_path: Path, missing: str) -> None:
     (command,) = read_text(tmp_path, f"KVP,Exposure,ProtocolName\n120,{missing},{missing}\n").commands
     assert set(command.parameters) == {"KVP"}
     assert not command.context.parts
+
+
+def test_a_weight_of_zero_was_not_entered(tmp_path: Path) -> None:
+    (command,) = read_text(
+        tmp_path, "KVP,PatientWeight,PatientSize,PatientAge,Exposure\n120,0,0.0,0,0\n"
+    ).commands
+    assert set(command.context.parts) == {"PatientAge"}
+    assert command.number("Exposure") == 0.0
+
+
+def test_few_bytes_cannot_claim_many_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_CELLS", 1000)
+    wide = ",".join(f"c{n}" for n in range(99))
+    keys = json.dumps({f"c{n}": 1 for n in range(99)})
+    for text in (f"KVP,{wide}\n" + "1\n" * 20, keys + "\n{}" * 20):
+        with pytest.raises(InputError, match="more than 1000 cells"):
+            read([table(tmp_path, text)])
 
 
 def test_a_row_without_any_machine_field_is_rejected(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scanward.codecs.qa import looks_like_qa
 from scanward.codecs.values import age_in_years
-from scanward.commands import FIELDS, Command, Context, Device, Kind, Mode, Origin, Source, Told, Value
+from scanward.commands import FIELDS, Command, Context, Device, Group, Kind, Mode, Origin, Source, Told, Value
 from scanward.recordings.books import Entry, Rejected
 from scanward.recordings.dialect import DEVICE_COLUMNS, JOIN_MARK, Combine, Dialect, FieldRule
 from scanward.recordings.plan import Plan, make_plan, refuse_without_machine_field
@@ -201,6 +201,10 @@ class _Reader:
         else:
             number = parse_number(text, self.decimal)
         number = scaled(number, rule.factor)
+        if number == 0 and known and known.group is Group.PATIENT and known.low:
+            return (
+                None  # a weight or height of 0 is how consoles write "not entered", as in the DICOM readers
+            )
         # The ends of a span lie where they lie; only their distance is a length.
         if rule.combine is not Combine.SPAN and known and known.low is not None and known.low >= 0 > number:
             raise CellProblem("is negative")

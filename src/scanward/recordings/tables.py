@@ -21,7 +21,7 @@ Cell = str | float | None
 MAX_TABLE_BYTES = 1 << 30  # 1 GiB: read whole, so bounded; 100,000 commands are about 30 MB
 MAX_COLUMNS = 4096  # a JSON Lines file could otherwise invent a column per row
 MAX_CELL = 131_072  # characters; csv's own default, set again because it is a global anybody may have changed
-MAX_CELLS = 200_000_000  # of a Parquet file, whose header can promise what its bytes do not hold
+MAX_CELLS = 100_000_000  # a few bytes of a file can promise many: short rows, new keys, a Parquet header
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -88,6 +88,7 @@ def _csv(text: str, where: str, delimiter: str) -> Table:
         if len(line) != len(header):
             problems[row] = f"the row has {len(line)} cells, the header {len(header)}"
             line = (line + [""] * len(header))[: len(header)]
+            _refuse_too_many(row, len(header), where)
         for column, cell in zip(cells, line, strict=True):
             column.append(cell)
         row += 1
@@ -121,6 +122,11 @@ def _refuse_duplicates(header: list[str], where: str) -> None:
         seen.add(name)
     if len(header) > MAX_COLUMNS:
         raise InputError(f"the table has more than {MAX_COLUMNS} columns", where, "keep the commands'")
+
+
+def _refuse_too_many(rows: int, columns: int, where: str) -> None:
+    if rows * max(1, columns) > MAX_CELLS:
+        raise InputError(f"the table has more than {MAX_CELLS} cells", where, "split it into several files")
 
 
 class _DuplicateKeyError(ValueError):
@@ -167,6 +173,7 @@ def _json_lines(text: str, where: str) -> Table:
                 f"the lines have more than {MAX_COLUMNS} different keys", where, "keep the commands'"
             )
         row += 1
+        _refuse_too_many(row, len(columns), where)
     if row == 0:
         raise input_is_empty(where)
     for column in columns.values():
@@ -204,10 +211,7 @@ def _parquet(path: Path) -> Table:
         ) from error
     try:
         with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows * max(1, file.metadata.num_columns) > MAX_CELLS:
-                raise InputError(
-                    "the Parquet file claims too many cells", where, "split it into several files"
-                )
+            _refuse_too_many(file.metadata.num_rows, file.metadata.num_columns, where)
             names = [name.strip() for name in file.schema_arrow.names]
             _refuse_duplicates(names, where)
             data = file.read()
