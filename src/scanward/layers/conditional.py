@@ -1,0 +1,138 @@
+"""What a number should be, given everything that is not its consequence.
+
+A linear model with an intercept for each protocol element (shrunk towards its body region, so that a rare
+protocol borrows) carries the physics of automatic exposure control: log mA is linear in size. Boosted trees then
+correct it where it bends, for instance where the current meets its limits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanward.layers.base import Part
+from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
+from scanward.layers.graph import Graph, rounded
+from scanward.layers.usual import UsualValues
+
+
+BLIND = 16  # patterns of missing size fields
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Expectation of one continuous field.
+
+    Attributes
+    ----------
+    target : int
+        Index of the field.
+    linear : (L,) int64
+        Indices of numeric predictor fields of the linear part.
+    centre : (L,) float64
+        What a missing predictor is replaced by.
+    slopes : tuple of (G + 1, 2 L) float64
+        Slopes for value and for missingness, per level and group, already shrunk (row 0: group never seen).
+    intercepts : tuple of (G + 1,) float64
+        Intercept per level and group, already shrunk.
+    spreads : tuple of (G + 1,) float64
+        Expected residual spread per group and level, already shrunk.
+    trees : Graph or None
+        Correction; input is ``[linear prediction, intercept, codes..., numbers...,
+        deviations from usual..., distances from the linear prediction...]`` (the last tell a current from its limits).
+    inputs : (D,) int64
+        Fields given to the trees.
+    sizes : (P,) int64, P <= 4
+        Fields that tell the patient's size.
+    blind_factors : (BLIND,) float64
+        Factor on the spread for each pattern of missing ``sizes``: who knows less must expect more widely.
+    """
+
+    target: int
+    linear: NDArray[np.int64]
+    centre: NDArray[np.float64]
+    slopes: tuple[NDArray[np.float64], ...]
+    intercepts: tuple[NDArray[np.float64], ...]
+    spreads: tuple[NDArray[np.float64], ...]
+    inputs: NDArray[np.int64]
+    blind_factors: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    trees: Graph | None = None
+
+    def expect(self, view: View, usual: UsualValues) -> tuple[float, float]:
+        """Expected value and spread, both in the target's own scale."""
+        level, row = usual.row(view)
+        numbers = np.asarray(view.numbers)
+        middle = usual.middle[level][row]
+        intercept = float(self.intercepts[level][row])
+        guess = intercept + float(self.design(numbers) @ self.slopes[level][row])
+        if self.trees is not None:
+            features = self.tree_features(np.asarray(view.codes), numbers, middle, guess, intercept)
+            guess += float(self.trees.run(features)[0])
+        return guess, float(self.spreads[level][row] * self.blind_factors[int(self.blind(numbers))])
+
+    def design(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L)."""
+        x = numbers[..., self.linear]
+        missing = np.isnan(x)
+        return np.concatenate([np.where(missing, 0.0, x - self.centre), missing], axis=-1)
+
+    def blind(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Which of ``sizes`` are missing, as a binary number; () or (N,)."""
+        bits: NDArray[np.int64] = np.isnan(numbers[..., self.sizes]) @ (1 << np.arange(len(self.sizes)))
+        return bits
+
+    def tree_features(
+        self,
+        codes: NDArray[np.int64],
+        numbers: NDArray[np.float64],
+        middle: NDArray[np.float32],
+        guess: float,
+        intercept: float,
+    ) -> NDArray[np.float32]:
+        """One row for the trees (see ``trees``)."""
+        i = self.inputs
+        values = np.concatenate([[guess, intercept], codes[i], numbers[i], numbers[i] - middle[i], guess - numbers[i]])
+        return rounded(values)
+
+    def part(self) -> Part:
+        """For a bundle."""
+        arrays: dict[str, NDArray[Any]] = {
+            "linear": self.linear,
+            "centre": self.centre,
+            "inputs": self.inputs,
+            "sizes": self.sizes,
+            "blind_factors": self.blind_factors,
+        }
+        for level in range(GROUP_LEVELS):
+            arrays[f"slopes{level}"] = self.slopes[level]
+            arrays[f"intercepts{level}"] = self.intercepts[level]
+            arrays[f"spreads{level}"] = self.spreads[level]
+        graphs = {} if self.trees is None else {"trees": self.trees.model}
+        return Part({"target": self.target}, arrays, graphs)
+
+    @classmethod
+    def from_part(cls, part: Part) -> Conditional:
+        """The inverse of :meth:`part`."""
+        a = part.arrays
+        return cls(
+            int(part.settings["target"]),
+            a["linear"],
+            a["centre"],
+            tuple(a[f"slopes{level}"] for level in range(GROUP_LEVELS)),
+            tuple(a[f"intercepts{level}"] for level in range(GROUP_LEVELS)),
+            tuple(a[f"spreads{level}"] for level in range(GROUP_LEVELS)),
+            a["inputs"],
+            a["blind_factors"],
+            a["sizes"],
+            Graph(part.graphs["trees"]) if "trees" in part.graphs else None,
+        )
+
+
+def in_units(encoder: Encoder, field: int, value: float) -> float:
+    """A value of the field's own scale back in its unit."""
+    return math.exp(min(value, 50.0)) if encoder.fields[field].log else value

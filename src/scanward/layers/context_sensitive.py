@@ -1,0 +1,156 @@
+"""Layer 6, context-sensitive: does the command belong to this objective and this patient? Learned, supervised.
+
+Three kinds of question: is each value usual in this protocol element, or a deviation that operators make; is
+each number what this patient and these settings lead one to expect (both too much and too little); and does the
+command look like the body region, procedure and patient it claims. Where context is missing the question is
+left out: an unknown trauma patient must not be refused for being unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+from scanward.commands import Command, LayerName, Objection, Opinion, Outcome, Severity
+from scanward.layers.base import Part
+from scanward.layers.classifier import Classifier
+from scanward.layers.conditional import Conditional
+from scanward.layers.encoding import MISSING, Encoder
+from scanward.layers.phrases import code_objection, range_objection, value_objection
+from scanward.layers.usual import UsualValues
+
+UNUSUAL = 4.0  # nats from which a discrete value is named
+FAR = 3.0  # spreads from which a number is named
+AGAINST = 3.0  # nats by which another class must beat the claimed one to be named
+CUT = 50.0  # no number of spreads beyond this says more
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """What this layer remembers of an examination: residuals of the dose, which belong to the patient."""
+
+    total: float = 0.0
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class ContextSensitiveLayer:
+    """See the module."""
+
+    encoder: Encoder
+    usual: UsualValues
+    conditionals: tuple[Conditional, ...]
+    classifiers: tuple[Classifier, ...]
+    name: LayerName = LayerName.CONTEXT_SENSITIVE
+
+    def start(self) -> Residuals:
+        """Nothing seen yet."""
+        return Residuals()
+
+    def judge(self, state: Residuals, command: Command) -> tuple[Opinion, Residuals]:
+        """Opinion on the command in its context."""
+        encoder, usual = self.encoder, self.usual
+        view = encoder.view(command)
+        level, row = usual.row(view)
+        surprise = usual.surprises(encoder, view)
+        moved = usual.deviations(view)
+        spread = usual.spread[level][row]
+        features: dict[str, float] = {
+            "cs.level": float(level),
+            "cs.support": math.log1p(float(usual.support[level][row])),
+        }
+        objections: list[Objection] = []
+        total = 0.0
+        most = 0.0
+        away = 0
+        for f, learned in enumerate(encoder.fields):
+            if learned.kind == "continuous":
+                # A distance in spreads where the group has its own, in the field's scale besides.
+                z = float(moved[f]) / float(spread[f]) if not math.isnan(moved[f]) else math.nan
+                features[f"cs.z.{learned.name}"] = max(-CUT, min(CUT, z)) if z == z else math.nan
+                features[f"cs.moved.{learned.name}"] = float(moved[f])
+                continue
+            if view.codes[f] == MISSING and learned.group != "machine":
+                features[f"cs.usual.{learned.name}"] = math.nan
+                continue
+            nats = float(surprise[f])
+            features[f"cs.usual.{learned.name}"] = nats
+            total += nats
+            most = max(most, nats)
+            away += nats > UNUSUAL
+            if learned.kind == "discrete":
+                features[f"cs.moved.{learned.name}"] = float(moved[f])
+            if nats > UNUSUAL:
+                objections.append(value_objection(encoder, usual, f, view, "is not usual in this protocol", nats))
+        features["cs.usual.sum"], features["cs.usual.max"] = total, most
+        features["cs.usual.away"] = float(away)
+        score = total
+        for model in self.conditionals:
+            learned = encoder.fields[model.target]
+            number = view.numbers[model.target]
+            if math.isnan(number):
+                features[f"cs.expect.{learned.name}"] = math.nan
+                features[f"cs.gap.{learned.name}"] = math.nan
+                continue
+            expected, width = model.expect(view, usual)
+            z = max(-CUT, min(CUT, (number - expected) / width))
+            features[f"cs.expect.{learned.name}"] = z
+            features[f"cs.gap.{learned.name}"] = number - expected
+            score += 0.5 * min(abs(z), 12.0) ** 2 / len(self.conditionals)
+            if abs(z) > FAR:
+                side = "more" if z > 0 else "less"
+                reason = f"is {side} than this patient and these settings lead one to expect"
+                objections.append(
+                    range_objection(encoder, model.target, view, expected, width, reason, 0.5 * min(abs(z), 12.0) ** 2)
+                )
+        for classifier in self.classifiers:
+            learned = encoder.fields[classifier.target]
+            answer = classifier.against(view)
+            features[f"cs.against.{learned.name}"] = math.nan if answer is None else answer[0]
+            if answer is not None and answer[0] > AGAINST:
+                score += answer[0]
+                reason = "is not what the command looks like it is for"
+                objections.append(code_objection(encoder, classifier.target, view, [answer[1]], reason, answer[0]))
+        dose = features.get("cs.expect.CTDIvol", features.get("cs.expect.XRayTubeCurrentInmA", math.nan))
+        features["cs.earlier"] = state.total / state.number if state.number else math.nan
+        features["cs.beyond_earlier"] = dose - features["cs.earlier"]
+        if not math.isnan(dose):
+            state = Residuals(state.total + dose, state.number + 1)
+        for field, told in command.context.disagreements().items():
+            said = ", ".join(f"{t.source.value}: {t.value}" for t in told)
+            objections.append(
+                Objection(
+                    field,
+                    f"sources disagree ({said})",
+                    told[0].value,
+                    "one value from all sources",
+                    severity=Severity.ALERT,
+                    weight=20.0,
+                )
+            )
+        outcome = Outcome.OBJECT if objections else Outcome.PASS
+        found = tuple(sorted(objections, key=lambda o: -o.weight))
+        return Opinion(self.name, outcome, found, score, features=features), state
+
+    def part(self) -> Part:
+        """For a bundle (the shared encoder travels apart)."""
+        parts = {"usual": self.usual.part()}
+        parts |= {f"conditional{i}": m.part() for i, m in enumerate(self.conditionals)}
+        parts |= {f"classifier{i}": m.part() for i, m in enumerate(self.classifiers)}
+        joined = Part.joined(parts)
+        counts = {"conditionals": len(self.conditionals), "classifiers": len(self.classifiers)}
+        return Part({**joined.settings, **counts}, joined.arrays, joined.graphs)
+
+    @classmethod
+    def from_part(cls, part: Part, encoder: Encoder) -> ContextSensitiveLayer:
+        """The inverse of :meth:`part`."""
+        s = part.settings
+        return cls(
+            encoder,
+            UsualValues.from_part(part.scoped("usual")),
+            tuple(Conditional.from_part(part.scoped(f"conditional{i}")) for i in range(int(s["conditionals"]))),
+            tuple(Classifier.from_part(part.scoped(f"classifier{i}"), encoder) for i in range(int(s["classifiers"]))),
+        )
+
+

@@ -1,0 +1,190 @@
+"""Learning the context-sensitive layer: usual values, conditional regressions, classifiers of the context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from scanward.commands import Group
+from scanward.layers.classifier import Classifier
+from scanward.layers.context_sensitive import ContextSensitiveLayer
+from scanward.layers.encoding import DOSE_BLOCK, MISSING, RANGE_BLOCK, Encoder, Rows
+from scanward.layers.graph import rounded
+from scanward.learning.boosting import boost, export
+from scanward.learning.conditionals import learn_conditional
+from scanward.learning.usual_values import learn_usual
+
+# Figures that follow from the others by arithmetic (physics checks them); expecting them twice teaches nothing.
+DERIVED = frozenset({"DLP", "Exposure", "ExposureTimeInms", "AcquisitionEndLocation", "TableSpeed", "EstimatedDoseSaving"})
+CONDITIONALS = 8  # regressions at most
+IMPORTANT = (
+    "CTDIvol",
+    "XRayTubeCurrentInmA",
+    "ScanLength",
+    "WaterEquivalentDiameter",
+    "PatientWeight",
+    "PatientAge",
+    "MaximumXRayTubeCurrent",
+    "AcquisitionStartLocation",
+    "TableHeight",
+    "ReconstructionDiameter",
+)
+CLASSIFIED = ("BodyPartExamined", "RequestedProcedureDescription", "ProtocolName", "PatientAge", "PatientSex", "WaterEquivalentDiameter")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Held-out quality of the classifiers tried for one context field."""
+
+    field: str
+    log_loss: dict[str, float]
+    accuracy: dict[str, float]
+    kept: str
+
+
+def learn_context_sensitive(
+    encoder: Encoder, rows: Rows, *, seed: int = 0, tick: Callable[[float], None] = lambda _: None
+) -> tuple[ContextSensitiveLayer, list[Compared]]:
+    """Fit on N clean commands; also says how the classifiers compared."""
+    usual = learn_usual(encoder, rows)
+    targets = _targets(encoder, rows)
+    conditionals = []
+    for i, target in enumerate(targets):
+        model = learn_conditional(encoder, rows, usual, target, _predictors(encoder, target), seed=seed)
+        if model is not None:
+            conditionals.append(model)
+        tick(0.5 * (i + 1) / len(targets))
+    classifiers, compared = [], []
+    for i, name in enumerate(CLASSIFIED):
+        if name in encoder.index:
+            answer = _classifier(encoder, rows, encoder.index[name], seed)
+            if answer is not None:
+                classifiers.append(answer[0])
+                compared.append(answer[1])
+        tick(0.5 + 0.5 * (i + 1) / len(CLASSIFIED))
+    return ContextSensitiveLayer(encoder, usual, tuple(conditionals), tuple(classifiers)), compared
+
+
+def _targets(encoder: Encoder, rows: Rows) -> list[int]:
+    rank = {name: i for i, name in enumerate(IMPORTANT)}
+    able = [
+        i
+        for i, f in enumerate(encoder.fields)
+        if f.name not in DERIVED
+        and (f.kind == "continuous" or (f.name in rank and f.kind == "discrete"))
+        and np.mean(~np.isnan(rows.numbers[:, i])) > 0.05
+    ]
+    able.sort(key=lambda i: (rank.get(encoder.fields[i].name, len(rank)), encoder.fields[i].name))
+    return able[:CONDITIONALS]
+
+
+def _predictors(encoder: Encoder, target: int) -> list[int]:
+    """What may explain ``target``: settings and context for a machine field, other patient facts for a patient one."""
+    name = encoder.fields[target].name
+    if encoder.fields[target].group == Group.PATIENT:
+        return [i for i, f in enumerate(encoder.fields) if f.group in (Group.PATIENT, Group.OBJECTIVE) and i != target]
+    block = {name} | DOSE_BLOCK | DERIVED
+    if name not in DOSE_BLOCK:
+        block |= RANGE_BLOCK
+    else:
+        # What is scanned matters to what it takes; what follows from the dose does not.
+        block |= {"AcquisitionEndLocation"}
+    return [i for i, f in enumerate(encoder.fields) if f.name not in block and f.group != Group.PLACE]
+
+
+def _classifier(encoder: Encoder, rows: Rows, target: int, seed: int) -> tuple[Classifier, Compared] | None:
+    """Naive Bayes, multinomial regression and boosted trees compared on the last fifth; the best is refitted."""
+    have = np.flatnonzero(rows.codes[:, target] != MISSING)
+    if len(have) < 100:
+        return None
+    data = rows.take(have)
+    classes, y = np.unique(data.codes[:, target], return_inverse=True)
+    if not 2 <= len(classes) <= 200:
+        return None
+    fields = np.array(encoder.machine, dtype=np.int64)
+    cut = int(0.8 * len(have))
+    early, late = np.arange(cut), np.arange(cut, len(have))
+    loss: dict[str, float] = {}
+    accuracy: dict[str, float] = {}
+    for method in ("naive Bayes", "multinomial regression", "boosted trees"):
+        model = _fit_classifier(method, encoder, data.take(early), y[early], classes, target, fields, seed)
+        logs = _batch_logs(model, data.take(late))
+        loss[method] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
+        accuracy[method] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
+    kept = min(loss, key=lambda m: loss[m])
+    model = _fit_classifier(kept, encoder, data, y, classes, target, fields, seed)
+    return model, Compared(encoder.fields[target].name, loss, accuracy, kept)
+
+
+def _fit_classifier(
+    method: str,
+    encoder: Encoder,
+    rows: Rows,
+    y: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    target: int,
+    fields: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    seed: int,
+) -> Classifier:
+    at = np.asarray(encoder.offsets)[fields].astype(np.int64)
+    size, number = encoder.offsets[-1], len(classes)
+    empty = np.zeros((0, 0), dtype=np.float32)
+    none = np.zeros(0, dtype=np.float32)
+    if method == "boosted trees":
+        features = rounded(np.column_stack([rows.codes[:, fields], rows.numbers[:, fields]]))
+        rounds = max(8, min(60, 500 // number))
+        booster = boost(features, y, objective="multiclass", classes=number, rounds=rounds, rate=0.15, seed=seed)
+        graph = export(booster, features, what=f"classifier of {encoder.fields[target].name}", raw=False)
+        return Classifier(target, method, fields, at, empty, none, classes.astype(np.int64), graph)
+    flat = at[None, :] + rows.codes[:, fields]
+    if method == "naive Bayes":
+        counts = np.full((size, number), 0.5)
+        np.add.at(counts, (flat.ravel(), np.repeat(y, len(fields))), 1.0)
+        weights = np.log(counts) - np.log(np.bincount(y, minlength=number) + 1.0)
+        # Fields repeat one another: tempered, or the answer is far too sure.
+        weights *= 3.0 / len(fields)
+        bias = np.log(np.bincount(y, minlength=number) + 0.5)
+    else:
+        weights, bias = _multinomial(flat, y, size, number, seed)
+    return Classifier(
+        target, method, fields, at, weights.astype(np.float32), bias.astype(np.float32), classes.astype(np.int64)
+    )
+
+
+def _multinomial(
+    flat: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    y: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    size: int,
+    number: int,
+    seed: int,
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    import torch
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    table = torch.nn.EmbeddingBag(size, number, mode="sum")
+    torch.nn.init.zeros_(table.weight)
+    bias = torch.nn.Parameter(torch.zeros(number))
+    optimizer = torch.optim.Adam([*table.parameters(), bias], lr=0.03)
+    x, t = torch.from_numpy(flat), torch.from_numpy(y.astype(np.int64))
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(250):
+        i = torch.randint(len(x), (512,), generator=generator)
+        loss = torch.nn.functional.cross_entropy(table(x[i]) + bias, t[i]) + 1e-5 * table.weight.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return table.weight.detach().numpy().astype(np.float64), bias.detach().numpy().astype(np.float64)
+
+
+def _batch_logs(model: Classifier, rows: Rows) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    codes = rows.codes[:, model.fields]
+    if model.graph is not None:
+        features = rounded(np.column_stack([codes, rows.numbers[:, model.fields]]))
+        return np.log(np.maximum(model.graph.run(features).astype(np.float64), 1e-7))
+    logits = model.weights[model.at + codes].sum(axis=1).astype(np.float64) + model.bias
+    logits -= logits.max(axis=1, keepdims=True)
+    out: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return out
