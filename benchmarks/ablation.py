@@ -1,0 +1,126 @@
+"""What each layer, and each kind of spoilt command, is worth: the combiner learned again without it.
+
+The layers are learned once, on the first part of the learning examinations; each combiner learns from the
+same judged commands of the rest, minus the features of a layer (or minus a kind of spoilt command), and each
+is calibrated by itself. Rule layers are left out of the verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.attacked import Attacked
+from scanward.calibration import Calibration
+from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerName
+from scanward.errors import LearningError
+from scanward.layers.onion import Onion
+from scanward.layers.protocol_book import ProtocolBookLayer
+from scanward.learning.combiner import Samples, learn_combiner, samples
+from scanward.learning.corruptions import SPOILERS, Workshop
+from scanward.learning.device_profile import learn_form, learn_limits
+from scanward.learning.evaluate import Parts, learned, objects
+from scanward.learning.fit import COMBINE, Settings, learn_layers
+from scanward.learning.physics_constants import learn_physics
+
+PREFIXES = {
+    LayerName.CONTEXT_FREE: "cf.",
+    LayerName.CONTEXT_SENSITIVE: "cs.",
+    LayerName.PROCEDURE: "proc.",
+}
+
+
+def without_layer(found: Samples, layer: LayerName) -> Samples:
+    """The samples without the features of one learned layer."""
+    keep = [i for i, n in enumerate(found.names) if not n.startswith(PREFIXES[layer])]
+    if len(keep) in (0, len(found.names)):
+        raise LearningError(
+            f"no feature, or every feature, begins with '{PREFIXES[layer]}'", "ablation", "report this"
+        )
+    return replace(found, names=tuple(found.names[i] for i in keep), rows=found.rows[:, keep])
+
+
+def without_kind(found: Samples, kind: str) -> Samples:
+    """The samples without one kind of spoilt command."""
+    keep = np.array([k != kind for k in found.kinds])
+    kinds = tuple(k for k in found.kinds if k != kind)
+    return Samples(found.names, found.rows[keep], found.labels[keep], kinds)
+
+
+def measure(
+    divided: Parts,
+    test: Sequence[Examination],
+    cases: Mapping[str, Sequence[Attacked]],
+    settings: Settings,
+    tick: Callable[[str, float], None],
+) -> dict[str, dict[str, Any]]:
+    """Mean detection, detection of each attack, and clean alerts with all, and with each part left out."""
+    cut = int(len(divided.learn) * (1 - COMBINE))
+    first, rest = divided.learn[:cut], divided.learn[cut:]
+    layers, _ = learn_layers(first, settings, tick)
+    found = samples(
+        layers, rest, Workshop(first), spoilt_per_clean=settings.spoilt, seed=settings.seed,
+        tick=lambda s: tick("spoilt commands", s),
+    )  # fmt: skip
+    commands = [c for e in divided.learn for c in e.commands]
+    rules = (learn_form(commands), learn_physics(commands), learn_limits(commands), ProtocolBookLayer())
+    none = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
+    combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
+    bare = Onion(layers[0].encoder, rules, *layers, combiner, settings.budget, none, {})
+    out = {}
+    variants: dict[str, Samples] = {
+        f"without {layer}": without_layer(found, layer) for layer in LEARNED_LAYERS
+    }
+    variants |= {f"without spoilt '{kind}'": without_kind(found, kind) for kind in SPOILERS}
+    tick("ablation: nothing left out", 0.0)
+    whole = _calibrated(bare, divided.calibrate)
+    out["nothing left out"] = _rates(whole, test, cases)
+    for layer in RULE_LAYERS:
+        tick(f"ablation: without {layer}", 0.0)
+        out[f"without {layer}"] = _rates(whole, test, cases, {layer})
+    out["learned layers alone"] = _rates(whole, test, cases, set(RULE_LAYERS))
+    for name, told in variants.items():
+        tick(f"ablation: {name}", 0.0)
+        combiner = learn_combiner(told, rounds=settings.rounds, seed=settings.seed)
+        out[name] = _rates(_calibrated(replace(bare, combiner=combiner), divided.calibrate), test, cases)
+    return out
+
+
+def _calibrated(onion: Onion, calibrate: Sequence[Examination]) -> Onion:
+    """The same onion with scores of whole calibration examinations (all that these examinations need)."""
+    largest = []
+    for examination in calibrate:
+        scores = [j.score for j in onion.judge_all(examination.commands) if j.score is not None]
+        if scores:
+            largest.append(max(scores))
+    calibration = Calibration.of(largest)
+    calibration.require(onion.budget)
+    return replace(onion, calibrations={**onion.calibrations, "examination": calibration})
+
+
+def _rates(
+    onion: Onion,
+    test: Sequence[Examination],
+    cases: Mapping[str, Sequence[Attacked]],
+    without: set[LayerName] | None = None,
+) -> dict[str, Any]:
+    left_out = without or set()
+
+    def caught(commands: Sequence[Any], indices: Sequence[int]) -> bool:
+        told = onion.judge_all(commands)
+        return any(learned(told[i], onion.budget) or objects(told[i], left_out) for i in indices)
+
+    rates = {
+        name: float(np.mean([caught(c.commands, c.indices) for c in made])) if made else math.nan
+        for name, made in cases.items()
+    }
+    clean = [caught(e.commands, range(len(e.commands))) for e in test]
+    return {
+        "mean": float(np.nanmean([r for name, r in rates.items() if name != "null"])),
+        "attacks": rates,
+        "clean_alerts": float(np.mean(clean)),
+    }
