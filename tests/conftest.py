@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from _trained import Trained
+from _trained import make as make_trained
+
+# As the command line does it (`scanward.cli.main` says why), before anything imports numpy.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A busy machine is no failure of the code: no deadlines. Everything else stays at hypothesis' own values.
@@ -35,3 +42,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set SCANWARD_SHARED_DATA to its folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small bundle trained on a simulated site, with tables of later examinations: see ``_trained``."""
+    base = tmp_path_factory.getbasetemp()
+    # Under pytest-xdist each worker has a folder of its own in one that they share.
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return make_trained(shared / "small-bundle")
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without any keys or accepted versions: nothing of whoever runs the tests is read or written."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.delenv("SCANWARD_KEY_PASSPHRASE", raising=False)
+    return home

@@ -33,6 +33,7 @@ are shown only on a terminal.
 | 0 | done |
 | 1 | the run failed: training cannot give what was asked, the disk is full, a library is missing, or a bug |
 | 2 | bad input: files, options, keys, or a bundle that is refused |
+| 3 | `judge --fail-on` found what it was asked to look for |
 | 130 | interrupted from the keyboard |
 | 141 | the reader of the output went away (`scanward judge ... \\| head`) |
 

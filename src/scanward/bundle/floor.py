@@ -47,6 +47,10 @@ class VersionFloor:
         entry = self._load().get(_line(device, role))
         return entry[0] if entry else 0
 
+    def highest(self) -> int:
+        """Highest version accepted of any device here, 0 when none was: the next one is to be larger."""
+        return max((version for version, _ in self._load().values()), default=0)
+
     def check(self, manifest: Manifest, device: Device | None = None) -> None:
         """RollbackError when ``manifest`` is older than, or a rival of, what was accepted. No change."""
         self._raised(self._load(), manifest, device)

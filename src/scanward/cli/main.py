@@ -23,6 +23,12 @@ from scanward import __version__
 from scanward.cli.output import print_error, set_quiet
 from scanward.errors import InputError, ScanwardError, SettingsError
 
+# One command is judged on matrices of some hundred numbers: handing them to threads costs five times what it
+# saves, and on a guard host the other cores belong to others. Read when numpy is imported, so set before;
+# whoever knows better has set them already.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})

@@ -81,9 +81,14 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", caption: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    caption: str = "",
+    stderr: bool = False,
 ) -> None:
-    """A table on standard output.
+    """A table on standard output (on standard error where the output is something else).
 
     Numbers are right-aligned with six significant digits, None is an empty cell. Fitted to a terminal's
     width; into a file or pipe nothing is wrapped or cut.
@@ -100,10 +105,10 @@ def print_table(
         table.add_column(Text(escape(name)), justify="right" if numeric else "left")
     for row in cells:
         table.add_row(*(Text(text) for text, _ in row))
-    console = _console()
+    console = _console(stderr=stderr)
     if not console.is_terminal:
         unlimited = console.options.update(max_width=100_000)
-        console = _console(width=max(80, console.measure(table, options=unlimited).maximum))
+        console = _console(stderr=stderr, width=max(80, console.measure(table, options=unlimited).maximum))
     console.print(table)
 
 
