@@ -442,6 +442,13 @@ def _known_patient(examination: Examination, index: int) -> bool:
     return examination.commands[index].number("PatientAge") is not None
 
 
+def dose_attack(factor: float) -> Attack:
+    """The dose attack at any factor (those of the catalogue are 0.3, 1.5, 3 and 8)."""
+    return Attack(
+        f"dose_x{factor:g}", "dose", f"dose x{factor:g}, all figures consistent", _dose(factor), _exposing
+    )
+
+
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
