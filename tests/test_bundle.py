@@ -355,7 +355,7 @@ def test_reading_loads_no_training_library(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from scanward import bundle
-from scanward.bundle.onnx_session import session
+from scanward.layers.onnx_session import session
 from scanward.keys import VerifyKey
 got = bundle.read(Path(sys.argv[1]), trusted=[VerifyKey(bytes.fromhex(sys.argv[2]))])
 session(got.part.graphs["context_free.net"])

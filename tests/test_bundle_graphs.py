@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _bundle import DOUBLE, check, files_of, model, node, part, resealed, text, value_info, varint, whole
-from scanward.bundle import graphs
-from scanward.bundle.onnx_session import session
 from scanward.config import BUNDLE_BOUNDS
 from scanward.errors import BundleError
+from scanward.layers import onnx_check as graphs
+from scanward.layers.onnx_session import session
 
 X = np.array([1.0, 2.5, -3.0], np.float32)
 

@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from _bundle import DEVICE, KEY, check, files_of, resealed
 from scanward.bundle import VersionFloor, graphs
-from scanward.bundle.onnx_session import session
 from scanward.bundle.writing import signed
 from scanward.commands import Role
 from scanward.errors import ScanwardError
 from scanward.keys import SigningKey, VerifyKey
+from scanward.layers.onnx_session import session
 
 FILES = files_of()
 LISTED = {p: d for p, d in FILES.items() if p not in ("manifest.json", "signature.json")}

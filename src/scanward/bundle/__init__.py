@@ -1,7 +1,7 @@
 """What was learned: read, written, signed and verified. No pickle, no training library, no clock.
 
 ``write`` makes a bundle, ``read`` verifies and parses one, ``VersionFloor`` remembers the highest version
-accepted. Graphs become sessions by ``scanward.bundle.onnx_session.session`` (imported apart: it loads ONNX
+accepted. Graphs become sessions by ``scanward.layers.onnx_session.session`` (imported apart: it loads ONNX
 Runtime).
 """
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from scanward.bundle import canonical, graphs, tensors
+from scanward.bundle import canonical, tensors
 from scanward.bundle.manifest import (
     ARRAYS,
     GRAPHS,
@@ -32,6 +32,7 @@ from scanward.commands import Device
 from scanward.config import BUNDLE_BOUNDS, BundleBounds
 from scanward.errors import BundleError, RollbackError, SignatureError
 from scanward.keys import VerifyKey
+from scanward.layers import onnx_check as graphs
 from scanward.layers.base import Part
 
 _AGAIN: Final = "get the bundle again from where it was trained"

@@ -55,7 +55,10 @@ class Layer(Protocol[State]):
     holds *if the command is sent*; a caller that does not send it keeps the old one.
     """
 
-    name: LayerName
+    @property
+    def name(self) -> LayerName:
+        """Which skin this is."""
+        ...
 
     def start(self) -> State:
         """State before the first command of an examination."""

@@ -8,13 +8,14 @@ Disagreement between what is claimed and what the command looks like is the publ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanward.layers.base import Part
 from scanward.layers.encoding import MISSING, Encoder, View
-from scanward.layers.graph import Graph, rounded
+from scanward.layers.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Classifier:
 
     def log_probabilities(self, view: View) -> NDArray[np.float64]:
         """(K,) natural log of the probability of each class."""
-        codes = np.asarray(view.codes)[self.fields]
+        codes = view.code_array[self.fields]
         if self.graph is None:
             logits = (self.weights[self.at + codes].sum(axis=0) + self.bias).astype(np.float64)
             logits -= logits.max()
             out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
             return out
-        features = rounded(np.concatenate([codes, np.asarray(view.numbers)[self.fields]]))
+        features = np.concatenate([view.rounded_codes[self.fields], view.rounded_numbers[self.fields]])
         return np.log(np.maximum(self.graph.run(features).astype(np.float64), 1e-7))
 
     def against(self, view: View) -> tuple[float, int] | None:
@@ -70,7 +71,7 @@ class Classifier:
 
     def part(self) -> Part:
         """For a bundle."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "fields": self.fields,
             "weights": self.weights,
             "bias": self.bias,
@@ -86,4 +87,6 @@ class Classifier:
         at = np.asarray(encoder.offsets)[a["fields"]].astype(np.int64)
         graph = Graph(part.graphs["trees"]) if "trees" in part.graphs else None
         s = part.settings
-        return cls(int(s["target"]), s["method"], a["fields"], at, a["weights"], a["bias"], a["classes"], graph)
+        return cls(
+            int(s["target"]), s["method"], a["fields"], at, a["weights"], a["bias"], a["classes"], graph
+        )

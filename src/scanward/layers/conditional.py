@@ -8,6 +8,7 @@ correct it where it bends, for instance where the current meets its limits.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from scanward.layers.usual import UsualValues
 
 
 BLIND = 16  # patterns of missing size fields
+SUPPORTS = (1, 3, 8, 20, 60)  # commands recorded of the element: bins of support
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Conditional:
         Fields that tell the patient's size.
     blind_factors : (BLIND,) float64
         Factor on the spread for each pattern of missing ``sizes``: who knows less must expect more widely.
+    support_factors : (len(SUPPORTS) + 1,) float64
+        The same for how many commands of the protocol element were recorded.
     """
 
     target: int
@@ -60,20 +64,23 @@ class Conditional:
     spreads: tuple[NDArray[np.float64], ...]
     inputs: NDArray[np.int64]
     blind_factors: NDArray[np.float64]
+    support_factors: NDArray[np.float64]
     sizes: NDArray[np.int64]
     trees: Graph | None = None
 
     def expect(self, view: View, usual: UsualValues) -> tuple[float, float]:
         """Expected value and spread, both in the target's own scale."""
         level, row = usual.row(view)
-        numbers = np.asarray(view.numbers)
+        numbers = view.number_array
         middle = usual.middle[level][row]
         intercept = float(self.intercepts[level][row])
         guess = intercept + float(self.design(numbers) @ self.slopes[level][row])
         if self.trees is not None:
-            features = self.tree_features(np.asarray(view.codes), numbers, middle, guess, intercept)
+            features = self.tree_features(view.code_array, numbers, middle, guess, intercept)
             guess += float(self.trees.run(features)[0])
-        return guess, float(self.spreads[level][row] * self.blind_factors[int(self.blind(numbers))])
+        support = 0 if level else bisect_right(SUPPORTS, float(usual.support[0][row]))
+        factor = self.blind_factors[int(self.blind(numbers))] * self.support_factors[support]
+        return guess, float(self.spreads[level][row] * factor)
 
     def design(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L)."""
@@ -96,7 +103,9 @@ class Conditional:
     ) -> NDArray[np.float32]:
         """One row for the trees (see ``trees``)."""
         i = self.inputs
-        values = np.concatenate([[guess, intercept], codes[i], numbers[i], numbers[i] - middle[i], guess - numbers[i]])
+        values = np.concatenate(
+            [[guess, intercept], codes[i], numbers[i], numbers[i] - middle[i], guess - numbers[i]]
+        )
         return rounded(values)
 
     def part(self) -> Part:
@@ -107,6 +116,7 @@ class Conditional:
             "inputs": self.inputs,
             "sizes": self.sizes,
             "blind_factors": self.blind_factors,
+            "support_factors": self.support_factors,
         }
         for level in range(GROUP_LEVELS):
             arrays[f"slopes{level}"] = self.slopes[level]
@@ -128,6 +138,7 @@ class Conditional:
             tuple(a[f"spreads{level}"] for level in range(GROUP_LEVELS)),
             a["inputs"],
             a["blind_factors"],
+            a["support_factors"],
             a["sizes"],
             Graph(part.graphs["trees"]) if "trees" in part.graphs else None,
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome
 from scanward.layers.base import Part
 from scanward.layers.encoding import DOSE_BLOCK, RANGE_BLOCK, Encoder, View
-from scanward.layers.graph import Graph, rounded
+from scanward.layers.graph import Graph
 from scanward.layers.masked import MaskedNet
 from scanward.layers.neighbours import Neighbours
 from scanward.layers.phrases import code_objection, range_objection
@@ -40,9 +40,7 @@ class FieldModel:
 
     def judge(self, view: View) -> tuple[float, float | int]:
         """Nats of surprise (or half the squared residual), and the expected value or code."""
-        features = rounded(
-            np.concatenate([np.asarray(view.codes)[self.inputs], np.asarray(view.numbers)[self.inputs]])
-        )
+        features = np.concatenate([view.rounded_codes[self.inputs], view.rounded_numbers[self.inputs]])
         out = self.graph.run(features)
         if len(self.classes) == 0:
             number = view.numbers[self.target]
@@ -98,7 +96,9 @@ class ContextFreeLayer:
             if nats > STRANGE:
                 reason = "does not go with the other parameters"
                 objections.append(
-                    range_objection(self.encoder, model.target, view, float(expected), model.spread, reason, nats)
+                    range_objection(
+                        self.encoder, model.target, view, float(expected), model.spread, reason, nats
+                    )
                     if len(model.classes) == 0
                     else code_objection(self.encoder, model.target, view, [int(expected)], reason, nats)
                 )
@@ -110,7 +110,12 @@ class ContextFreeLayer:
                 likely = self.net.likely(view, int(at))
                 objections.append(
                     code_objection(
-                        self.encoder, field, view, [likely], "is unusual beside the other parameters", float(deep[at])
+                        self.encoder,
+                        field,
+                        view,
+                        [likely],
+                        "is unusual beside the other parameters",
+                        float(deep[at]),
                     )
                 )
         score = float(deep.sum())

@@ -64,6 +64,8 @@ class ContextSensitiveLayer:
         total = 0.0
         most = 0.0
         away = 0
+        odd: list[float] = []
+        far: list[float] = []
         for f, learned in enumerate(encoder.fields):
             if learned.kind == "continuous":
                 # A distance in spreads where the group has its own, in the field's scale besides.
@@ -77,13 +79,19 @@ class ContextSensitiveLayer:
             nats = float(surprise[f])
             features[f"cs.usual.{learned.name}"] = nats
             total += nats
+            odd.append(nats)
             most = max(most, nats)
             away += nats > UNUSUAL
             if learned.kind == "discrete":
                 features[f"cs.moved.{learned.name}"] = float(moved[f])
             if nats > UNUSUAL:
-                objections.append(value_objection(encoder, usual, f, view, "is not usual in this protocol", nats))
+                objections.append(
+                    value_objection(encoder, usual, f, view, "is not usual in this protocol", nats)
+                )
         features["cs.usual.sum"], features["cs.usual.max"] = total, most
+        ranked = sorted(odd, reverse=True)
+        features["cs.usual.second"] = ranked[1] if len(ranked) > 1 else 0.0
+        features["cs.usual.third"] = ranked[2] if len(ranked) > 2 else 0.0
         features["cs.usual.away"] = float(away)
         score = total
         for model in self.conditionals:
@@ -97,13 +105,22 @@ class ContextSensitiveLayer:
             z = max(-CUT, min(CUT, (number - expected) / width))
             features[f"cs.expect.{learned.name}"] = z
             features[f"cs.gap.{learned.name}"] = number - expected
+            far.append(abs(z))
             score += 0.5 * min(abs(z), 12.0) ** 2 / len(self.conditionals)
             if abs(z) > FAR:
                 side = "more" if z > 0 else "less"
                 reason = f"is {side} than this patient and these settings lead one to expect"
                 objections.append(
-                    range_objection(encoder, model.target, view, expected, width, reason, 0.5 * min(abs(z), 12.0) ** 2)
+                    range_objection(
+                        encoder, model.target, view, expected, width, reason, 0.5 * min(abs(z), 12.0) ** 2
+                    )
                 )
+        far.sort(reverse=True)
+        features["cs.expect.max"] = far[0] if far else 0.0
+        features["cs.expect.second"] = far[1] if len(far) > 1 else 0.0
+        features["cs.evidence"] = sum(max(0.0, n - 2.0) for n in odd) + sum(
+            max(0.0, 0.5 * min(z, 8.0) ** 2 - 2.0) for z in far
+        )
         for classifier in self.classifiers:
             learned = encoder.fields[classifier.target]
             answer = classifier.against(view)
@@ -111,7 +128,9 @@ class ContextSensitiveLayer:
             if answer is not None and answer[0] > AGAINST:
                 score += answer[0]
                 reason = "is not what the command looks like it is for"
-                objections.append(code_objection(encoder, classifier.target, view, [answer[1]], reason, answer[0]))
+                objections.append(
+                    code_objection(encoder, classifier.target, view, [answer[1]], reason, answer[0])
+                )
         dose = features.get("cs.expect.CTDIvol", features.get("cs.expect.XRayTubeCurrentInmA", math.nan))
         features["cs.earlier"] = state.total / state.number if state.number else math.nan
         features["cs.beyond_earlier"] = dose - features["cs.earlier"]
@@ -149,8 +168,11 @@ class ContextSensitiveLayer:
         return cls(
             encoder,
             UsualValues.from_part(part.scoped("usual")),
-            tuple(Conditional.from_part(part.scoped(f"conditional{i}")) for i in range(int(s["conditionals"]))),
-            tuple(Classifier.from_part(part.scoped(f"classifier{i}"), encoder) for i in range(int(s["classifiers"]))),
+            tuple(
+                Conditional.from_part(part.scoped(f"conditional{i}")) for i in range(int(s["conditionals"]))
+            ),
+            tuple(
+                Classifier.from_part(part.scoped(f"classifier{i}"), encoder)
+                for i in range(int(s["classifiers"]))
+            ),
         )
-
-

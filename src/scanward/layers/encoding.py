@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.commands import FIELDS, Command, Group
+from scanward.layers.graph import rounded
 
 MISSING = 0  # code of an absent value
 UNKNOWN = 1  # code of a value never seen in training
@@ -25,6 +27,7 @@ FIRST = 2  # first code of a learned value or bin
 # Protocol element for an age band, protocol element, body region for an age band, acquisition type on the device,
 # acquisition type. (An all-age protocol is two protocols: devices expose children by other references.)
 GROUP_LEVELS = 5
+RARE = 3  # a machine value recorded less often is one of the "never seen": so these get a rate of their own
 ELEMENT, REGION, TYPE = 1, 2, 3  # levels that have a use of their own
 
 # Consequences of the tube output, and of the range: a field is not to be explained by its own consequences.
@@ -42,7 +45,14 @@ DOSE_BLOCK = frozenset(
     }
 )
 RANGE_BLOCK = frozenset(
-    {"ScanLength", "AcquisitionStartLocation", "AcquisitionEndLocation", "ExposureTimeInms", "DLP", "NumberOfRotations"}
+    {
+        "ScanLength",
+        "AcquisitionStartLocation",
+        "AcquisitionEndLocation",
+        "ExposureTimeInms",
+        "DLP",
+        "NumberOfRotations",
+    }
 )
 # Age bands of the published paediatric tables (ACR 2022; European PiDRL), in years.
 AGE_BANDS = (1.0, 5.0, 10.0, 15.0, 18.0)
@@ -86,11 +96,28 @@ class View:
         The value in the field's own scale (logarithm where ``log``), NaN for categories and missing.
     groups : tuple of int, length GROUP_LEVELS
         Index of the command's group on each level, -1 where the group was never seen.
+    code_array : (F,) int64, number_array : (F,) float64
+        The same as arrays.
+    rounded_codes, rounded_numbers : (F,) float32
+        The same as features for trees (``layers.graph.rounded``).
     """
 
     codes: tuple[int, ...]
     numbers: tuple[float, ...]
     groups: tuple[int, ...]
+    code_array: NDArray[np.int64]
+    number_array: NDArray[np.float64]
+    rounded_codes: NDArray[np.float32]
+    rounded_numbers: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, codes: tuple[int, ...], numbers: tuple[float, ...], groups: tuple[int, ...]) -> View:
+        """A view from its three tuples."""
+        code_array = np.array(codes, dtype=np.int64)
+        number_array = np.array(numbers, dtype=np.float64)
+        return cls(
+            codes, numbers, groups, code_array, number_array, rounded(code_array), rounded(number_array)
+        )
 
 
 def group_keys(command: Command) -> tuple[str, ...]:
@@ -112,6 +139,7 @@ class Encoder:
         self.groups = groups
         self.index = {field.name: i for i, field in enumerate(fields)}
         self.offsets = tuple(int(x) for x in np.cumsum([0, *(field.size for field in fields)]))
+        self.starts = np.array(self.offsets[:-1], dtype=np.int64)
         self._known: list[dict[str | float, int]] = [
             {value: FIRST + i for i, value in enumerate(field.values)} for field in fields
         ]
@@ -153,7 +181,7 @@ class Encoder:
             numbers.append(number)
         keys = group_keys(command)
         groups = tuple(known.get(key, -1) for known, key in zip(self.groups, keys, strict=True))
-        view = View(tuple(codes), tuple(numbers), groups)
+        view = View.of(tuple(codes), tuple(numbers), groups)
         self._last = (command, view)
         return view
 
@@ -195,8 +223,8 @@ class Encoder:
         views = [self.view(c) for c in commands]
         shape = (len(views), len(self.fields))
         return Rows(
-            np.array([v.codes for v in views], dtype=np.int64).reshape(shape),
-            np.array([v.numbers for v in views], dtype=np.float64).reshape(shape),
+            np.array([v.code_array for v in views], dtype=np.int64).reshape(shape),
+            np.array([v.number_array for v in views], dtype=np.float64).reshape(shape),
             np.array([v.groups for v in views], dtype=np.int64).reshape(len(views), GROUP_LEVELS),
         )
 
@@ -263,15 +291,25 @@ def learn_encoder(commands: tuple[Command, ...], *, bins: int = 24, discrete: in
 
 def _learn_field(name: str, group: str, values: list[str | float], bins: int, discrete: int) -> Learned:
     if any(isinstance(v, str) for v in values):
-        texts = sorted({v if isinstance(v, str) else f"{v:g}" for v in values})
-        return Learned(name, "category", group, tuple(texts))
+        found = Counter(v if isinstance(v, str) else f"{v:g}" for v in values)
+        least = RARE if group == Group.MACHINE else 1
+        return Learned(name, "category", group, tuple(sorted(t for t, n in found.items() if n >= least)))
     numbers = np.array([v for v in values if not isinstance(v, str) and math.isfinite(v)], dtype=np.float64)
-    distinct = sorted({_round(float(v)) for v in numbers})
-    if len(distinct) <= discrete and len(numbers) >= 4 * len(distinct):
-        log = bool(distinct) and distinct[0] > 0
+    count = Counter(_round(float(v)) for v in numbers)
+    distinct = sorted(v for v, n in count.items() if n >= RARE)
+    odd = len(numbers) - sum(count[v] for v in distinct)
+    if (
+        distinct
+        and len(distinct) <= discrete
+        and odd <= 0.05 * len(numbers)
+        and len(numbers) >= 4 * len(distinct)
+    ):
+        log = min(count) > 0
         return Learned(name, "discrete", group, tuple(distinct), log=log)
     # Doses and lengths are compared by ratio; places, angles and ages by difference.
-    ratio = name in DOSE_BLOCK or (numbers.min() > 0 and numbers.max() > 3 * max(float(np.median(numbers)), 1e-9))
+    ratio = name in DOSE_BLOCK or (
+        numbers.min() > 0 and numbers.max() > 3 * max(float(np.median(numbers)), 1e-9)
+    )
     ratio = ratio or name in ("ScanLength", "ExposureTimeInms", "WaterEquivalentDiameter", "PatientWeight")
     log = bool(ratio and numbers.min() >= 0)
     scaled = np.array([_scaled(float(v), log) for v in numbers])

@@ -6,24 +6,26 @@ for every split threshold between two neighbours in float32, so both engines tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from scanward.layers.onnx_session import session
 
 ABSENT = -999.0  # stands for a missing number; no learned feature comes near it
 _KEPT_BITS = 12
 _HALF = 1 << (22 - _KEPT_BITS)
 _MASK = ~((1 << (23 - _KEPT_BITS)) - 1)
-_BOUND = 1e6  # features beyond this are cut: they say the same
+_BOUND = np.float32(1e6)  # features beyond this are cut: they say the same
 
 
-def rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def rounded(values: NDArray[Any]) -> NDArray[np.float32]:
     """Features as float32 with twelve bits of mantissa; NaN becomes ``ABSENT`` (same shape)."""
-    out = np.nan_to_num(np.asarray(values, dtype=np.float32), nan=ABSENT, posinf=_BOUND, neginf=-_BOUND)
-    np.clip(out, -_BOUND, _BOUND, out=out)
+    out = np.array(values, dtype=np.float32)
+    out[np.isnan(out)] = ABSENT
+    np.minimum(out, _BOUND, out=out)
+    np.maximum(out, -_BOUND, out=out)
     bits = out.view(np.int32)
     bits += _HALF
     bits &= _MASK
@@ -34,15 +36,8 @@ class Graph:
     """One ONNX graph with one float32 input (1, D); ``run`` gives its last output as a flat array."""
 
     def __init__(self, model: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        # One command at a time: threads and arenas only add waiting.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.enable_cpu_mem_arena = False
-        options.log_severity_level = 4
         self.model = model
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = session(model)
         self._input = self._session.get_inputs()[0].name
         self._output = [self._session.get_outputs()[-1].name]
 
@@ -52,8 +47,3 @@ class Graph:
         out = self._session.run(self._output, {self._input: features if many else features[None, :]})[0]
         array = np.asarray(out, dtype=np.float32)
         return array.reshape(len(features), -1) if many else array.reshape(-1)
-
-
-def as_features(values: Sequence[float]) -> NDArray[np.float32]:
-    """A row of features, rounded, ready for :meth:`Graph.run`."""
-    return rounded(np.array(values, dtype=np.float32))

@@ -45,7 +45,7 @@ class MaskedNet:
 
     def surprises(self, view: View) -> F32:
         """(F,) nats of surprise of each field's value, given all the others."""
-        codes = self.at + np.asarray(view.codes)[self.fields]
+        codes = self.at + view.code_array[self.fields]
         rows = self.embed[codes]
         first = np.maximum(rows.sum(axis=0) - rows + self.mask + self.bias, 0)  # (F, H)
         second = np.maximum(first @ self.w1 + self.b1, 0) + first  # (F, H)
@@ -57,7 +57,7 @@ class MaskedNet:
 
     def likely(self, view: View, field: int) -> int:
         """Code that the network would have expected in the place of ``fields[field]``."""
-        codes = self.at + np.asarray(view.codes)[self.fields]
+        codes = self.at + view.code_array[self.fields]
         rows = self.embed[codes]
         first = np.maximum(rows.sum(axis=0) - rows[field] + self.mask[field] + self.bias, 0)
         logits = (np.maximum(first @ self.w1 + self.b1, 0) + first) @ self.w2 + self.b2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ class Neighbours:
 
     def distance(self, view: View) -> float:
         """Mean distance per field to the k-th nearest landmark, 0 to 1."""
-        code = np.asarray(view.codes)[self.fields]
-        number = np.asarray(view.numbers)[self.fields]
+        code = view.code_array[self.fields]
+        number = view.number_array[self.fields]
         apart = (self.codes != code).astype(np.float32)
         smooth = (self.scale > 0) & ~np.isnan(number)
         if smooth.any():
@@ -45,7 +46,12 @@ class Neighbours:
 
     def part(self) -> Part:
         """For a bundle."""
-        arrays = {"fields": self.fields, "codes": self.codes, "numbers": self.numbers, "scale": self.scale}
+        arrays: dict[str, NDArray[Any]] = {
+            "fields": self.fields,
+            "codes": self.codes,
+            "numbers": self.numbers,
+            "scale": self.scale,
+        }
         return Part({"k": self.k}, arrays)
 
     @classmethod

@@ -35,7 +35,11 @@ from scanward.layers.physics import PhysicsLayer
 from scanward.layers.procedure import ProcedureLayer
 from scanward.layers.protocol_book import ProtocolBookLayer
 
-VERDICT_OF = {Severity.INFORMATION: Verdict.RELEASE, Severity.ALERT: Verdict.ALERT, Severity.HALT: Verdict.HALT}
+VERDICT_OF = {
+    Severity.INFORMATION: Verdict.RELEASE,
+    Severity.ALERT: Verdict.ALERT,
+    Severity.HALT: Verdict.HALT,
+}
 State = tuple[Any, ...]
 
 
@@ -113,7 +117,9 @@ class Onion:
 
     def _verdict(self, opinions: list[Opinion], score: float | None, p_value: float | None) -> Judgement:
         rule = max(
-            (o for o in opinions if o.layer in _RULES), key=lambda o: o.severity, default=Opinion(LayerName.FORM, Outcome.PASS)
+            (o for o in opinions if o.layer in _RULES),
+            key=lambda o: o.severity,
+            default=Opinion(LayerName.FORM, Outcome.PASS),
         )
         verdict = VERDICT_OF[rule.severity]
         beyond = p_value is not None and p_value <= self.budget
@@ -207,7 +213,7 @@ def blame(opinions: list[Opinion]) -> tuple[LayerName, list[Objection]]:
 def _strangeness(name: str, value: float) -> float:
     if value != value or not name.startswith(("cs.usual.", "cs.expect.", "cf.deep.", "cf.trees.")):
         return -1.0
-    return -1.0 if name.rsplit(".", 1)[-1] in ("sum", "max", "second", "away") else abs(value)
+    return -1.0 if name.rsplit(".", 1)[-1] in ("sum", "max", "second", "third", "away") else abs(value)
 
 
 def _names(objections: list[Objection]) -> tuple[str, ...]:

@@ -51,7 +51,9 @@ def code_objection(
     """An objection to a value of which only better codes are known."""
     learned = encoder.fields[field]
     values = tuple(learned.values[c - FIRST] for c in codes if c >= FIRST and c - FIRST < len(learned.values))
-    texts = [v if isinstance(v, str) else f"{v:g}" for v in values] or (["nothing"] if MISSING in codes else [])
+    texts = [v if isinstance(v, str) else f"{v:g}" for v in values] or (
+        ["nothing"] if MISSING in codes else []
+    )
     if learned.kind == "continuous":
         texts, values = _bin(encoder, field, codes[0]), ()
     return Objection(

@@ -48,12 +48,14 @@ class Course:
     seen: Mapping[str, int] = field(default_factory=dict)  # element -> times sent
     lengths: Mapping[str, float] = field(default_factory=dict)  # element -> longest range sent, mm
     element: str = ""
-    dose: float = 0.0  # accumulated CTDIvol of all scans, mGy (whatever the phantom: a number for ratios only)
+    dose: float = (
+        0.0  # accumulated CTDIvol of all scans, mGy (whatever the phantom: a number for ratios only)
+    )
 
 
 @dataclass(frozen=True)
 class Gru:
-    """Weights. T elements (0: never seen), O objectives (0: none), H hidden units.
+    """Weights. T elements (0: never seen, the last: the end of the examination), O objectives (0: none), H hidden units.
 
     Attributes
     ----------
@@ -161,12 +163,17 @@ class ProcedureLayer:
         if nats > STRANGE:
             best = int(np.argmax(logs))
             expected = self._name(best)
-            what = f"comes a further time (sent {repeats} times before)" if repeats else "does not follow here"
+            what = (
+                f"comes a further time (sent {repeats} times before)" if repeats else "does not follow here"
+            )
             objections.append(
-                Objection("ProtocolElementName", what, element, expected, severity=Severity.ALERT, weight=nats)
+                Objection(
+                    "ProtocolElementName", what, element, expected, severity=Severity.ALERT, weight=nats
+                )
             )
         objections += [
-            Objection(name, "changed within the examination", severity=Severity.ALERT, weight=3.0) for name in changed
+            Objection(name, "changed within the examination", severity=Severity.ALERT, weight=3.0)
+            for name in changed
         ]
         outcome = Outcome.OBJECT if objections else Outcome.PASS
         return Opinion(self.name, outcome, tuple(objections), nats, features=features), new
@@ -192,6 +199,8 @@ class ProcedureLayer:
     def _name(self, token: int) -> str:
         if token == 0:
             return "an element never seen"
+        if token == len(self.gru.bias) - 1:
+            return "the end of the examination"
         for key, at in self.encoder.groups[ELEMENT].items():
             if at == token - 1:
                 return " ".join(part for part in key.split("\x1f")[1:3] if part)

@@ -47,14 +47,14 @@ class UsualValues:
     def surprises(self, encoder: Encoder, view: View) -> NDArray[np.float32]:
         """(F,) nats of surprise of each field's code (meaningless for continuous fields)."""
         level, row = self.row(view)
-        at = np.asarray(encoder.offsets[:-1]) + np.asarray(view.codes)
+        at = encoder.starts + view.code_array
         found: NDArray[np.float32] = self.surprise[level][row][at]
         return found
 
     def deviations(self, view: View) -> NDArray[np.float64]:
         """(F,) signed distance from the usual value, in the field's own scale."""
         level, row = self.row(view)
-        out: NDArray[np.float64] = np.asarray(view.numbers) - self.middle[level][row]
+        out: NDArray[np.float64] = view.number_array - self.middle[level][row]
         return out
 
     def part(self) -> Part:

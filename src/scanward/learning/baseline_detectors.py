@@ -265,7 +265,7 @@ class Autoencoder:
 
     def __init__(self, seed: int, narrow: int) -> None:
         self.seed, self.narrow = seed, narrow
-        self.steps, self.batch = 1500, 256
+        self.steps, self.batch = 1000, 256
 
     def fit(self, rows: Rows) -> Autoencoder:
         import torch

@@ -90,7 +90,14 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
     nodes: dict[str, list[Any]] = {
         key: []
         for key in ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values")
-        + ("nodes_truenodeids", "nodes_falsenodeids", "target_treeids", "target_nodeids", "target_ids", "target_weights")
+        + (
+            "nodes_truenodeids",
+            "nodes_falsenodeids",
+            "target_treeids",
+            "target_nodeids",
+            "target_ids",
+            "target_weights",
+        )
     }
 
     def walk(tree: int, node: dict[str, Any], counter: list[int]) -> int:
@@ -100,7 +107,15 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
         index = len(nodes["nodes_nodeids"])
         row = (tree, at, 0, "LEAF", 0.0, 0, 0)
         if not leaf:
-            row = (tree, at, int(node["split_feature"]), "BRANCH_LEQ", float(np.float32(node["threshold"])), 0, 0)
+            row = (
+                tree,
+                at,
+                int(node["split_feature"]),
+                "BRANCH_LEQ",
+                float(np.float32(node["threshold"])),
+                0,
+                0,
+            )
         for key, value in zip(list(nodes)[:7], row, strict=True):
             nodes[key].append(value)
         if leaf:
@@ -115,6 +130,7 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
     for info in model["tree_info"]:
         walk(int(info["tree_index"]), info["tree_structure"], [0])
     raw = "raw" if softmax else "scores"
+    attributes: dict[str, Any] = dict(nodes)
     steps = [
         helper.make_node(
             "TreeEnsembleRegressor",
@@ -124,7 +140,7 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
             n_targets=targets,
             aggregate_function="SUM",
             post_transform="NONE",
-            **nodes,
+            **attributes,
         )
     ]
     if softmax:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from scanward.layers.base import Layer
 from scanward.layers.combiner import Combiner, features_of
 from scanward.layers.graph import rounded
 from scanward.learning.boosting import boost, export
-from scanward.learning.corruptions import SPOILERS, Workshop, spoil
+from scanward.learning.corruptions import SPOILERS, Spoilt, Workshop, spoil
 
 ALONE = 0.15  # share of the rows shown without their examination, so that the combiner can do without
 GRAPHS = 2  # combiners averaged, each on its own draw of spoilt commands
@@ -32,17 +32,22 @@ class Samples:
     kinds: tuple[str, ...]
 
 
-def features_along(layers: Learned, commands: Iterable[Command]) -> list[dict[str, float]]:
-    """Features of each command of one examination, in order."""
-    state = [layer.start() for layer in layers]
-    out = []
-    for command in commands:
-        opinions = []
-        for i, layer in enumerate(layers):
-            opinion, state[i] = layer.judge(state[i], command)
-            opinions.append(opinion)
-        out.append(features_of(opinions))
-    return out
+State = tuple[Any, ...]
+
+
+def start(layers: Learned) -> State:
+    """State of several layers before the first command."""
+    return tuple(layer.start() for layer in layers)
+
+
+def step(layers: Learned, state: State, command: Command) -> tuple[dict[str, float], State]:
+    """Features of one command, and the state after it."""
+    opinions, after = [], []
+    for layer, before in zip(layers, state, strict=True):
+        opinion, new = layer.judge(before, command)
+        opinions.append(opinion)
+        after.append(new)
+    return features_of(opinions), tuple(after)
 
 
 def samples(
@@ -60,15 +65,18 @@ def samples(
     kinds = [k for k in SPOILERS if k != leave_out]
     found: list[tuple[dict[str, float], int, str]] = []
     for done, examination in enumerate(examinations):
-        found += [(f, 0, "clean") for f in features_along(layers, examination.commands)]
+        states = [start(layers)]
+        for command in examination.commands:
+            features, state = step(layers, states[-1], command)
+            found.append((features, 0, "clean"))
+            states.append(state)
         wanted = rng.poisson(spoilt_per_clean * len(examination.commands))
         for _ in range(wanted):
             kind = kinds[int(rng.integers(len(kinds)))]
             index = int(rng.integers(len(examination.commands)))
             spoilt = spoil(workshop, examination, index, kind, rng)
             if spoilt is not None:
-                along = features_along(layers, spoilt.examination.commands[: spoilt.index + 1])
-                found.append((along[-1], 1, kind))
+                found.append((_last(layers, states, examination, spoilt), 1, kind))
         tick((done + 1) / len(examinations))
     names = tuple(sorted({name for features, _, _ in found for name in features}))
     rows = np.array([[features.get(n, np.nan) for n in names] for features, _, _ in found], dtype=np.float64)
@@ -81,6 +89,19 @@ def samples(
         np.array([label for _, label, _ in found], dtype=np.int64),
         tuple(kind for _, _, kind in found),
     )
+
+
+def _last(layers: Learned, states: Sequence[State], clean: Examination, spoilt: Spoilt) -> dict[str, float]:
+    """Features of the spoilt command; what comes before the first difference has been judged already."""
+    commands = spoilt.examination.commands
+    same = 0
+    while same < min(spoilt.index, len(clean.commands)) and commands[same] is clean.commands[same]:
+        same += 1
+    state = states[same]
+    features: dict[str, float] = {}
+    for command in commands[same : spoilt.index + 1]:
+        features, state = step(layers, state, command)
+    return features
 
 
 def learn_combiner(found: Samples, *, rounds: int = 300, seed: int = 0) -> Combiner:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.commands import SIZE_FIELDS
-from scanward.layers.conditional import BLIND, Conditional
+from scanward.layers.conditional import BLIND, SUPPORTS, Conditional
 from scanward.layers.encoding import ELEMENT, GROUP_LEVELS, REGION, TYPE, Encoder, Rows
 from scanward.layers.usual import UsualValues
 from scanward.learning.boosting import boost, export
@@ -57,8 +57,21 @@ def learn_conditional(
     )
     with np.errstate(all="ignore"):
         centre = np.array([np.nanmean(rows.numbers[:, p]) for p in linear]).reshape(len(linear))
-    sizes = np.array([encoder.index[n] for n in SIZE_FIELDS if encoder.index.get(n) in predictors], dtype=np.int64)
-    empty = Conditional(target, linear, centre, (), (), (), np.array(predictors, dtype=np.int64), np.ones(BLIND), sizes)
+    sizes = np.array(
+        [encoder.index[n] for n in SIZE_FIELDS if encoder.index.get(n) in predictors], dtype=np.int64
+    )
+    empty = Conditional(
+        target,
+        linear,
+        centre,
+        (),
+        (),
+        (),
+        np.array(predictors, dtype=np.int64),
+        np.ones(BLIND),
+        np.ones(len(SUPPORTS) + 1),
+        sizes,
+    )
     x = empty.design(rows.numbers)
     scale = x.std(axis=0)
     x = np.where(scale > 1e-9, x / np.maximum(scale, 1e-9), 0.0)
@@ -69,11 +82,13 @@ def learn_conditional(
     guess = np.empty(len(y))
     inter = np.empty(len(y))
     region_guess = np.empty(len(y))
+    known = np.empty(len(y))
     for k in range(FOLDS):
         mine = np.flatnonzero(fold == k)
         rest = np.flatnonzero(fold != k)
         s, c = _linear(encoder, rows.take(rest), x[rest], y[rest], fine)
         g = rows.groups[mine]
+        known[mine] = np.bincount(rows.groups[rest, 0], minlength=len(encoder.groups[0]))[g[:, 0]]
         inter[mine] = c[0][g[:, 0] + 1]
         guess[mine] = inter[mine] + np.einsum("np,np->n", x[mine], s[0][g[:, 0] + 1])
         region_guess[mine] = c[REGION][g[:, REGION] + 1]
@@ -87,6 +102,7 @@ def learn_conditional(
         (),
         np.array(predictors, dtype=np.int64),
         np.ones(BLIND),
+        np.ones(len(SUPPORTS) + 1),
         sizes,
     )
     # The trees see some protocols as if they had never been met, so that they can help when one is new.
@@ -95,7 +111,9 @@ def learn_conditional(
     inter = np.where(stranger, intercepts[REGION][rows.groups[:, REGION] + 1], inter)
     guess = np.where(stranger, region_guess, guess)
     middle = np.where(
-        stranger[:, None], usual.middle[REGION][rows.groups[:, REGION] + 1], usual.middle[0][rows.groups[:, 0] + 1]
+        stranger[:, None],
+        usual.middle[REGION][rows.groups[:, REGION] + 1],
+        usual.middle[0][rows.groups[:, 0] + 1],
     )
     features = np.stack(
         [
@@ -107,7 +125,9 @@ def learn_conditional(
     bound = CUT * _by_type(rows, residual)
     clipped = np.clip(residual, -bound, bound)
     half = rng.random(len(y)) < 0.8
-    booster = boost(features[half], clipped[half], objective="regression", rounds=rounds, rate=0.06, seed=seed)
+    booster = boost(
+        features[half], clipped[half], objective="regression", rounds=rounds, rate=0.06, seed=seed
+    )
     left = residual - np.asarray(booster.predict(features))
     checked = ~half & ~stranger
     graph = None
@@ -120,14 +140,22 @@ def learn_conditional(
         for group in np.unique(seen.groups[:, TYPE]):
             residual[rows.groups[:, TYPE] == group] *= min(1.0, share[seen.groups[:, TYPE] == group][0])
     spreads = _spreads(encoder, rows, np.where(stranger, np.nan, residual))
-    width_of = spreads[0][rows.groups[:, 0] + 1]
-    blind = model.blind(rows.numbers)
-    factors = np.ones(BLIND)
-    for pattern in range(BLIND):
-        mine = (blind == pattern) & ~stranger
-        own = 1.4826 * float(np.median(np.abs(residual[mine]) / width_of[mine])) if mine.any() else 1.0
-        factors[pattern] = (mine.sum() * max(own, 0.3) + 30.0) / (mine.sum() + 30.0)
-    return replace(model, spreads=tuple(spreads), trees=graph, blind_factors=factors)
+    # Who knows less must expect more widely: about the patient's size, or about the protocol.
+    share = np.abs(residual) / spreads[0][rows.groups[:, 0] + 1]
+    fair = ~stranger
+    blind_factors = _factors(share[fair], model.blind(rows.numbers)[fair], BLIND)
+    share = share / blind_factors[model.blind(rows.numbers)]
+    support_factors = _factors(
+        share[fair], np.searchsorted(SUPPORTS, known[fair], side="right"), len(SUPPORTS) + 1
+    )
+    blind_factors, support_factors = (np.maximum(f, 0.5) for f in (blind_factors, support_factors))
+    return replace(
+        model,
+        spreads=tuple(spreads),
+        trees=graph,
+        blind_factors=blind_factors,
+        support_factors=support_factors,
+    )
 
 
 def _by_type(rows: Rows, residual: F64) -> F64:
@@ -143,7 +171,9 @@ def _by_type(rows: Rows, residual: F64) -> F64:
     return out
 
 
-def _linear(encoder: Encoder, rows: Rows, x: F64, y: F64, fine: NDArray[np.bool_]) -> tuple[list[F64], list[F64]]:
+def _linear(
+    encoder: Encoder, rows: Rows, x: F64, y: F64, fine: NDArray[np.bool_]
+) -> tuple[list[F64], list[F64]]:
     """Slopes and intercepts per level, robustly: three rounds of Huber weights."""
     weight = np.ones(len(y))
     slopes: list[F64] = []
@@ -157,9 +187,7 @@ def _linear(encoder: Encoder, rows: Rows, x: F64, y: F64, fine: NDArray[np.bool_
     return slopes, intercepts
 
 
-def _slopes(
-    encoder: Encoder, rows: Rows, x: F64, y: F64, weight: F64, fine: NDArray[np.bool_]
-) -> list[F64]:
+def _slopes(encoder: Encoder, rows: Rows, x: F64, y: F64, weight: F64, fine: NDArray[np.bool_]) -> list[F64]:
     """Slopes per level from within-group differences, each level adding to the coarser one.
 
     A protocol element has slopes of its own only for the patient's size (``fine`` marks the columns); for the
@@ -219,6 +247,16 @@ def _intercepts(encoder: Encoder, rows: Rows, r: F64, weight: F64) -> tuple[list
         loo = above_row + without
         above_row = above_row + step[g]
     return out, loo
+
+
+def _factors(share: F64, kind: NDArray[np.int64], count: int) -> F64:
+    """(count,) by how much residuals of each kind exceed their spread (95th percentile over that of a normal)."""
+    out = np.ones(count)
+    for k in range(count):
+        mine = share[kind == k]
+        own = float(np.quantile(mine, 0.95)) / 1.96 if len(mine) else 1.0
+        out[k] = (len(mine) * own + 20.0) / (len(mine) + 20.0)
+    return out
 
 
 def _spreads(encoder: Encoder, rows: Rows, residual: F64) -> list[F64]:

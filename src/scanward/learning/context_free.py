@@ -32,7 +32,12 @@ IMPORTANT = (
 
 
 def learn_context_free(
-    encoder: Encoder, rows: Rows, *, seed: int = 0, steps: int = 900, tick: Callable[[float], None] = lambda _: None
+    encoder: Encoder,
+    rows: Rows,
+    *,
+    seed: int = 0,
+    steps: int = 600,
+    tick: Callable[[float], None] = lambda _: None,
 ) -> ContextFreeLayer:
     """Fit the three methods on N clean commands."""
     net = train_masked(encoder, rows, seed=seed, steps=steps, tick=lambda share: tick(0.6 * share))
@@ -68,7 +73,7 @@ def _field_model(encoder: Encoder, rows: Rows, target: int, seed: int) -> FieldM
         booster = boost(x, y, objective="regression_l1", rounds=80, seed=seed)
         return FieldModel(target, inputs, export(booster, x, what=f"field model of {name}"), spread, none)
     classes, y = np.unique(rows.codes[:, target], return_inverse=True)
-    rounds = max(10, min(60, 400 // len(classes)))
+    rounds = max(8, min(30, 160 // len(classes)))
     booster = boost(
         features, y, objective="multiclass", rounds=rounds, classes=len(classes), rate=0.15, seed=seed
     )

@@ -17,7 +17,9 @@ from scanward.learning.conditionals import learn_conditional
 from scanward.learning.usual_values import learn_usual
 
 # Figures that follow from the others by arithmetic (physics checks them); expecting them twice teaches nothing.
-DERIVED = frozenset({"DLP", "Exposure", "ExposureTimeInms", "AcquisitionEndLocation", "TableSpeed", "EstimatedDoseSaving"})
+DERIVED = frozenset(
+    {"DLP", "Exposure", "ExposureTimeInms", "AcquisitionEndLocation", "TableSpeed", "EstimatedDoseSaving"}
+)
 CONDITIONALS = 8  # regressions at most
 IMPORTANT = (
     "CTDIvol",
@@ -31,7 +33,14 @@ IMPORTANT = (
     "TableHeight",
     "ReconstructionDiameter",
 )
-CLASSIFIED = ("BodyPartExamined", "RequestedProcedureDescription", "ProtocolName", "PatientAge", "PatientSex", "WaterEquivalentDiameter")
+CLASSIFIED = (
+    "BodyPartExamined",
+    "RequestedProcedureDescription",
+    "ProtocolName",
+    "PatientAge",
+    "PatientSex",
+    "WaterEquivalentDiameter",
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,17 @@ class Compared:
 
 
 def learn_context_sensitive(
-    encoder: Encoder, rows: Rows, *, seed: int = 0, tick: Callable[[float], None] = lambda _: None
+    encoder: Encoder,
+    rows: Rows,
+    *,
+    seed: int = 0,
+    methods: dict[str, str] | None = None,
+    tick: Callable[[float], None] = lambda _: None,
 ) -> tuple[ContextSensitiveLayer, list[Compared]]:
-    """Fit on N clean commands; also says how the classifiers compared."""
+    """Fit on N clean commands; also says how the classifiers compared.
+
+    ``methods`` names the classifier to use for each context field; without it they are compared.
+    """
     usual = learn_usual(encoder, rows)
     targets = _targets(encoder, rows)
     conditionals = []
@@ -59,10 +76,10 @@ def learn_context_sensitive(
     classifiers, compared = [], []
     for i, name in enumerate(CLASSIFIED):
         if name in encoder.index:
-            answer = _classifier(encoder, rows, encoder.index[name], seed)
+            answer = _classifier(encoder, rows, encoder.index[name], seed, (methods or {}).get(name))
             if answer is not None:
                 classifiers.append(answer[0])
-                compared.append(answer[1])
+                compared += [answer[1]] if answer[1] else []
         tick(0.5 + 0.5 * (i + 1) / len(CLASSIFIED))
     return ContextSensitiveLayer(encoder, usual, tuple(conditionals), tuple(classifiers)), compared
 
@@ -84,7 +101,11 @@ def _predictors(encoder: Encoder, target: int) -> list[int]:
     """What may explain ``target``: settings and context for a machine field, other patient facts for a patient one."""
     name = encoder.fields[target].name
     if encoder.fields[target].group == Group.PATIENT:
-        return [i for i, f in enumerate(encoder.fields) if f.group in (Group.PATIENT, Group.OBJECTIVE) and i != target]
+        return [
+            i
+            for i, f in enumerate(encoder.fields)
+            if f.group in (Group.PATIENT, Group.OBJECTIVE) and i != target
+        ]
     block = {name} | DOSE_BLOCK | DERIVED
     if name not in DOSE_BLOCK:
         block |= RANGE_BLOCK
@@ -94,7 +115,9 @@ def _predictors(encoder: Encoder, target: int) -> list[int]:
     return [i for i, f in enumerate(encoder.fields) if f.name not in block and f.group != Group.PLACE]
 
 
-def _classifier(encoder: Encoder, rows: Rows, target: int, seed: int) -> tuple[Classifier, Compared] | None:
+def _classifier(
+    encoder: Encoder, rows: Rows, target: int, seed: int, method: str | None
+) -> tuple[Classifier, Compared | None] | None:
     """Naive Bayes, multinomial regression and boosted trees compared on the last fifth; the best is refitted."""
     have = np.flatnonzero(rows.codes[:, target] != MISSING)
     if len(have) < 100:
@@ -104,15 +127,17 @@ def _classifier(encoder: Encoder, rows: Rows, target: int, seed: int) -> tuple[C
     if not 2 <= len(classes) <= 200:
         return None
     fields = np.array(encoder.machine, dtype=np.int64)
+    if method is not None:
+        return _fit_classifier(method, encoder, data, y, classes, target, fields, seed), None
     cut = int(0.8 * len(have))
     early, late = np.arange(cut), np.arange(cut, len(have))
     loss: dict[str, float] = {}
     accuracy: dict[str, float] = {}
-    for method in ("naive Bayes", "multinomial regression", "boosted trees"):
-        model = _fit_classifier(method, encoder, data.take(early), y[early], classes, target, fields, seed)
+    for tried in ("naive Bayes", "multinomial regression", "boosted trees"):
+        model = _fit_classifier(tried, encoder, data.take(early), y[early], classes, target, fields, seed)
         logs = _batch_logs(model, data.take(late))
-        loss[method] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
-        accuracy[method] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
+        loss[tried] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
+        accuracy[tried] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
     kept = min(loss, key=lambda m: loss[m])
     model = _fit_classifier(kept, encoder, data, y, classes, target, fields, seed)
     return model, Compared(encoder.fields[target].name, loss, accuracy, kept)
@@ -134,8 +159,10 @@ def _fit_classifier(
     none = np.zeros(0, dtype=np.float32)
     if method == "boosted trees":
         features = rounded(np.column_stack([rows.codes[:, fields], rows.numbers[:, fields]]))
-        rounds = max(8, min(60, 500 // number))
-        booster = boost(features, y, objective="multiclass", classes=number, rounds=rounds, rate=0.15, seed=seed)
+        rounds = max(6, min(30, 240 // number))
+        booster = boost(
+            features, y, objective="multiclass", classes=number, rounds=rounds, rate=0.15, seed=seed
+        )
         graph = export(booster, features, what=f"classifier of {encoder.fields[target].name}", raw=False)
         return Classifier(target, method, fields, at, empty, none, classes.astype(np.int64), graph)
     flat = at[None, :] + rows.codes[:, fields]
@@ -149,7 +176,13 @@ def _fit_classifier(
     else:
         weights, bias = _multinomial(flat, y, size, number, seed)
     return Classifier(
-        target, method, fields, at, weights.astype(np.float32), bias.astype(np.float32), classes.astype(np.int64)
+        target,
+        method,
+        fields,
+        at,
+        weights.astype(np.float32),
+        bias.astype(np.float32),
+        classes.astype(np.int64),
     )
 
 
@@ -159,7 +192,9 @@ def _multinomial(
     size: int,
     number: int,
     seed: int,
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+) -> tuple[
+    np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+]:
     import torch
 
     torch.manual_seed(seed)
@@ -172,9 +207,11 @@ def _multinomial(
     generator = torch.Generator().manual_seed(seed)
     for _ in range(250):
         i = torch.randint(len(x), (512,), generator=generator)
-        loss = torch.nn.functional.cross_entropy(table(x[i]) + bias, t[i]) + 1e-5 * table.weight.square().sum()
+        loss = (
+            torch.nn.functional.cross_entropy(table(x[i]) + bias, t[i]) + 1e-5 * table.weight.square().sum()
+        )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return table.weight.detach().numpy().astype(np.float64), bias.detach().numpy().astype(np.float64)
 
@@ -186,5 +223,7 @@ def _batch_logs(model: Classifier, rows: Rows) -> np.ndarray[tuple[int, ...], np
         return np.log(np.maximum(model.graph.run(features).astype(np.float64), 1e-7))
     logits = model.weights[model.at + codes].sum(axis=1).astype(np.float64) + model.bias
     logits -= logits.max(axis=1, keepdims=True)
-    out: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    out: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = logits - np.log(
+        np.exp(logits).sum(axis=1, keepdims=True)
+    )
     return out

@@ -17,7 +17,14 @@ import numpy as np
 
 from scanward.commands import FIELDS, Command, Context, Examination, Group, Source, Told, Value
 
-DOSE = ("XRayTubeCurrentInmA", "MaximumXRayTubeCurrent", "MinimumXRayTubeCurrent", "Exposure", "CTDIvol", "DLP")
+DOSE: tuple[str, ...] = (
+    "XRayTubeCurrentInmA",
+    "MaximumXRayTubeCurrent",
+    "MinimumXRayTubeCurrent",
+    "Exposure",
+    "CTDIvol",
+    "DLP",
+)
 DOSE += ("XRayTubeCurrentInmASourceB", "MaximumXRayTubeCurrentSourceB")
 LENGTH = ("ScanLength", "ExposureTimeInms", "DLP")
 TIME = ("ExposureTimeInms", "RevolutionTime")
@@ -78,7 +85,11 @@ class Workshop:
 
     def donor(self, command: Command, rng: np.random.Generator, *, same_type: bool) -> Command:
         """Another command of the device."""
-        pool = self.by_type.get((command.device.key, command.text("AcquisitionType") or "")) if same_type else None
+        pool = (
+            self.by_type.get((command.device.key, command.text("AcquisitionType") or ""))
+            if same_type
+            else None
+        )
         pool = pool or self.by_device.get(command.device.key) or [command]
         return pool[int(rng.integers(len(pool)))]
 
@@ -162,7 +173,12 @@ def _value(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spo
     before = old.parameters[name]
     parameters[name] = after = choices[int(rng.integers(len(choices)))]
     if isinstance(before, float) and isinstance(after, float) and rng.random() < 0.75:
-        if name in ("RevolutionTime", "SpiralPitchFactor") and before > 0 and after > 0 and rng.random() < 0.5:
+        if (
+            name in ("RevolutionTime", "SpiralPitchFactor")
+            and before > 0
+            and after > 0
+            and rng.random() < 0.5
+        ):
             share = before / after if name == "RevolutionTime" else after / before
             current = parameters.get("XRayTubeCurrentInmA")
             if isinstance(current, float):
@@ -177,7 +193,10 @@ def _value(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spo
 def _follow(old: Command, parameters: dict[str, Value]) -> None:
     """Table and times follow rotation, pitch and collimation."""
     pitch, width = parameters.get("SpiralPitchFactor"), parameters.get("TotalCollimationWidth")
-    was_pitch, was_width = old.parameters.get("SpiralPitchFactor"), old.parameters.get("TotalCollimationWidth")
+    was_pitch, was_width = (
+        old.parameters.get("SpiralPitchFactor"),
+        old.parameters.get("TotalCollimationWidth"),
+    )
     time, was_time = parameters.get("RevolutionTime"), old.parameters.get("RevolutionTime")
 
     def ratio(new: Value | None, before: Value | None) -> float:
@@ -186,7 +205,11 @@ def _follow(old: Command, parameters: dict[str, Value]) -> None:
 
     feed = ratio(pitch, was_pitch) * ratio(width, was_width)
     turn = ratio(time, was_time)
-    for name, factor in (("TableFeedPerRotation", feed), ("TableSpeed", feed / turn), ("ExposureTimeInms", turn / feed)):
+    for name, factor in (
+        ("TableFeedPerRotation", feed),
+        ("TableSpeed", feed / turn),
+        ("ExposureTimeInms", turn / feed),
+    ):
         value = parameters.get(name)
         if isinstance(value, float) and value == old.parameters.get(name):
             parameters[name] = _like(value, value * factor)
@@ -196,7 +219,10 @@ def _dose(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spoi
     """All dose figures scaled together; now and then the reference the device works from is scaled with them."""
     old = e.commands[i]
     factor = _factor(rng, 1 / 6, 10)
-    largest = max((v for v in w.values.get((old.device.key, "XRayTubeCurrentInmA"), ()) if isinstance(v, float)), default=math.inf)
+    largest = max(
+        (v for v in w.values.get((old.device.key, "XRayTubeCurrentInmA"), ()) if isinstance(v, float)),
+        default=math.inf,
+    )
     current = old.number("XRayTubeCurrentInmA")
     if current is not None and current > 0:
         factor = min(factor, largest / current)
@@ -296,7 +322,7 @@ def _patient(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> S
         if (FIELDS[n].group if n in FIELDS else None) == Group.PATIENT
         and not (keep_measured and any(t.source is Source.LOCALIZER for t in told))
     ]
-    if not moved:
+    if not moved or not _unlike(e.commands[-1], other):
         return None
     if rng.random() < 0.3:
         moved = [moved[int(rng.integers(len(moved)))]]
@@ -312,10 +338,28 @@ def _patient(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> S
     return Spoilt(Examination(e.identifier, tuple(commands)), i, "patient")
 
 
+def _unlike(one: Command, other: Command) -> bool:
+    """Two patients who differ enough for an exchange to teach something: by age, size or sex and size."""
+    for name, ratio in (
+        ("PatientAge", 1.8),
+        ("PatientWeight", 1.35),
+        ("PatientSize", 1.15),
+        ("WaterEquivalentDiameter", 1.25),
+    ):
+        a, b = one.number(name), other.number(name)
+        if a is not None and b is not None and abs(math.log(max(a, 0.5) / max(b, 0.5))) > math.log(ratio):
+            return True
+    return False
+
+
 def _objective(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spoilt | None:
     """The objective of another examination over this one."""
     other = w.examinations[int(rng.integers(len(w.examinations)))].commands[-1]
-    names = [n for n in ("RequestedProcedureDescription", "StudyDescription", "BodyPartExamined") if n in e.commands[i].context.parts]
+    names = [
+        n
+        for n in ("RequestedProcedureDescription", "StudyDescription", "BodyPartExamined")
+        if n in e.commands[i].context.parts
+    ]
     parts = dict(e.commands[i].context.parts)
     for name in names:
         if name in other.context.parts and rng.random() < 0.8:

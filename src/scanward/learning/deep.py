@@ -30,7 +30,7 @@ def train_masked(
     rows: Rows,
     *,
     hidden: int = 96,
-    steps: int = 900,
+    steps: int = 600,
     batch: int = 256,
     rate: float = 3e-3,
     seed: int = 0,
@@ -82,7 +82,7 @@ def train_masked(
         asked = logits[b].masked_fill(~belongs[f], -torch.inf)
         loss = nn.functional.cross_entropy(asked, x[b, f])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         tick((step + 1) / steps)
@@ -103,7 +103,7 @@ def train_masked(
     with torch.no_grad():
         asked = logits_of(probe, hide).masked_fill(~belongs[0], -torch.inf)
         theirs = nn.functional.cross_entropy(asked, probe[:, 0], reduction="none").numpy()
-    ours = [net.surprises(View(tuple(int(c) for c in row), (), ()))[0] for row in rows.codes[: len(probe)]]
+    ours = [net.surprises(View.of(tuple(int(c) for c in row), (), ()))[0] for row in rows.codes[: len(probe)]]
     _agree("masked network", np.asarray(ours), theirs)
     return net
 
@@ -135,7 +135,7 @@ def train_procedure(
     torch.set_num_threads(1)
     named = sorted({objective_of(c) for e in examinations for c in e.commands} - {""})
     objectives = {name: i + 1 for i, name in enumerate(named)}
-    tokens = len(encoder.groups[ELEMENT]) + 1
+    tokens = len(encoder.groups[ELEMENT]) + 2  # never seen, the elements, the end
     sequences = [_sequence(encoder, e, objectives) for e in examinations if e.commands]
     element = nn.Embedding(tokens, width)
     objective = nn.Embedding(len(objectives) + 1, width)
@@ -150,14 +150,14 @@ def train_procedure(
         order = rng.permutation(len(sequences))
         for i in range(batches):
             picked = [sequences[j] for j in order[i * batch : (i + 1) * batch]]
-            longest = min(40, max(len(s.tokens) for s in picked))
-            tok = _padded([s.tokens for s in picked], longest, -1)
-            obj = _padded([s.objectives for s in picked], longest, 0)
+            longest = min(40, 1 + max(len(s.tokens) for s in picked))
+            tok = _padded([np.append(s.tokens, tokens - 1) for s in picked], longest, -1)
+            obj = _padded([np.append(s.objectives, s.objectives[-1]) for s in picked], longest, 0)
             num = np.zeros((len(picked), longest, INPUTS), dtype=np.float32)
             for row, s in enumerate(picked):
                 num[row, : min(longest, len(s.tokens))] = s.numbers[:longest]
             # A token now and then becomes "never seen", so that it is possible, and rare.
-            strange = (rng.random(tok.shape) < 0.004) & (tok >= 0)
+            strange = (rng.random(tok.shape) < 0.004) & (tok >= 0) & (tok < tokens - 1)
             target = torch.from_numpy(np.where(strange, 0, tok))
             o = torch.from_numpy(np.where(rng.random(obj.shape) < 0.02, 0, obj))
             n = torch.from_numpy(num)
@@ -173,7 +173,7 @@ def train_procedure(
                 h = cell(torch.cat([element(seen), n[:, t]], 1), h)
             loss = torch.stack(losses).sum() / max(1, int((target >= 0).sum()))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             tick((epoch * batches + i + 1) / (epochs * batches))
@@ -220,7 +220,9 @@ class _Recorder:
         outer = self
 
         class Recording(Gru):
-            def step(self, hidden: NDArray[np.float32], element: int, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+            def step(
+                self, hidden: NDArray[np.float32], element: int, numbers: NDArray[np.float32]
+            ) -> NDArray[np.float32]:
                 outer.tokens.append(element)
                 outer.numbers.append(numbers)
                 return hidden
@@ -228,7 +230,7 @@ class _Recorder:
             def next_logs(self, hidden: NDArray[np.float32], objective: int) -> NDArray[np.float32]:
                 return uniform
 
-        uniform = np.zeros(len(encoder.groups[ELEMENT]) + 1, dtype=np.float32)
+        uniform = np.zeros(len(encoder.groups[ELEMENT]) + 2, dtype=np.float32)
         one = np.zeros((1, 1), dtype=np.float32)
         none = np.zeros(1, dtype=np.float32)
         self.layer = ProcedureLayer(encoder, Recording(one, one, one, one, none, none, one, none), objectives)
@@ -253,5 +255,3 @@ def _agree(what: str, ours: NDArray[np.float32], theirs: NDArray[np.float32]) ->
             f"{what}: largest difference {worst:.3g}, allowed {AGREE:g}",
             "report this with the versions of torch and numpy",
         )
-
-

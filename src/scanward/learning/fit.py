@@ -1,10 +1,9 @@
 """From clean examinations to a judge: split by time, fit, combine, calibrate, report.
 
-    |---- fit ------------------------|-- combine --|-- calibrate --|   examinations, in order of time
-      the layers                        the combiner   the promise
+    |---- fit and combine, crosswise ------------|-- calibrate --|   examinations, in order of time
 
-With few examinations the first two parts are used crosswise instead (each fold's layers judge the fold they
-never saw, and the layers that are kept learn from all of it); the calibration part is used for nothing else.
+The layers of each fold judge the fold they never saw, clean and spoilt; from these judgements the combiner
+learns. The layers that are kept learn from all folds. The calibration part is used for nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from scanward.layers.encoding import learn_encoder
 from scanward.layers.onion import Onion
 from scanward.layers.procedure import ProcedureLayer
 from scanward.layers.protocol_book import ProtocolBookLayer
-from scanward.learning.combiner import Samples, features_along, learn_combiner, samples
+from scanward.learning.combiner import Samples, learn_combiner, samples
 from scanward.learning.context_free import learn_context_free
 from scanward.learning.context_sensitive import Compared, learn_context_sensitive
 from scanward.learning.corruptions import Workshop
@@ -46,9 +45,9 @@ from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.physics_constants import learn_physics
 
 CALIBRATE = 0.25  # share of the examinations kept for calibration alone
-COMBINE = 0.25  # share of the rest on which the combiner learns, when there is enough
-ENOUGH = 1500  # examinations from which one split replaces the folds
-FOLDS = 4
+ENOUGH = 1000  # examinations from which few folds do
+FEW_FOLDS, MANY_FOLDS = 2, 4
+SHARE_OF_ONE = 0.0015  # a protocol with no more than this share of the examinations stays in one fold
 LEAST = 40  # examinations below which nothing is learned
 
 Tick = Callable[[str, float], None]
@@ -62,7 +61,7 @@ class Settings:
     seed: int = 0
     spoilt: float = 2.0
     rounds: int = 300
-    steps: int = 900
+    steps: int = 600
     leave_out: str = ""
 
 
@@ -163,14 +162,14 @@ LearnedLayers = tuple[ContextFreeLayer, ContextSensitiveLayer, ProcedureLayer]
 
 
 def learn_layers(
-    examinations: Sequence[Examination], settings: Settings, tick: Tick
+    examinations: Sequence[Examination], settings: Settings, tick: Tick, methods: dict[str, str] | None = None
 ) -> tuple[LearnedLayers, list[Compared]]:
-    """The three learned layers from clean examinations."""
+    """The three learned layers from clean examinations (``methods``: classifiers chosen before)."""
     commands = tuple(c for e in examinations for c in e.commands)
     encoder = learn_encoder(commands)
     rows = encoder.rows(commands)
     sensitive, compared = learn_context_sensitive(
-        encoder, rows, seed=settings.seed, tick=lambda s: tick("context-sensitive layer", s)
+        encoder, rows, seed=settings.seed, methods=methods, tick=lambda s: tick("context-sensitive layer", s)
     )
     free = learn_context_free(
         encoder, rows, seed=settings.seed, steps=settings.steps, tick=lambda s: tick("context-free layer", s)
@@ -185,38 +184,37 @@ def learn_layers(
 def _layers_and_samples(
     early: Sequence[Examination], settings: Settings, tick: Tick
 ) -> tuple[LearnedLayers, Samples, list[Compared]]:
-    if len(early) >= ENOUGH * (1 - CALIBRATE):
-        cut = int(len(early) * (1 - COMBINE))
-        layers, compared = learn_layers(early[:cut], settings, tick)
-        found = _samples(layers, early[cut:], early[:cut], settings, settings.seed, tick)
-        return layers, found, compared
-    rng = np.random.default_rng(settings.seed)
-    fold = _folds(early, rng)
+    count = FEW_FOLDS if len(early) >= ENOUGH else MANY_FOLDS
+    fold = _folds(early, count, np.random.default_rng(settings.seed))
+    spoilt = settings.spoilt if len(early) >= ENOUGH else max(settings.spoilt, 6.0)
     parts = []
-    for k in range(FOLDS):
+    methods: dict[str, str] | None = None
+    compared: list[Compared] = []
+    for k in range(count):
         rest = [e for e, f in zip(early, fold, strict=True) if f != k]
         mine = [e for e, f in zip(early, fold, strict=True) if f == k]
-        if not mine or not rest:
-            continue
-        layers, _ = learn_layers(rest, settings, tick)
-        more = replace(settings, spoilt=max(settings.spoilt, 6.0))  # few recordings: spoil each more often
-        parts.append(_samples(layers, mine, rest, more, settings.seed + k, tick))
-    layers, compared = learn_layers(early, settings, tick)
+        if mine and rest:
+            layers, tried = learn_layers(rest, settings, tick, methods)
+            compared = compared or tried
+            methods = methods or {c.field: c.kept for c in compared}
+            more = replace(settings, spoilt=spoilt)
+            parts.append(_samples(layers, mine, rest, more, settings.seed + k, tick))
+    layers, _ = learn_layers(early, settings, tick, methods)
     return layers, _joined(parts), compared
 
 
-def _folds(early: Sequence[Examination], rng: np.random.Generator) -> list[int]:
-    """Whole protocols go into one fold, so that the combiner meets new protocols as well as known ones."""
+def _folds(early: Sequence[Examination], count: int, rng: np.random.Generator) -> list[int]:
+    """Whole rare protocols go into one fold, so that the combiner meets new protocols as well as known ones."""
     names = [e.commands[0].text("ProtocolName") or "" for e in early]
-    count = Counter(names)
+    number = Counter(names)
     chosen: dict[str, int] = {}
     out = []
     for name in names:
-        # A protocol that fills a fold by itself is spread over all of them.
-        if count[name] > len(early) / (2 * FOLDS):
-            out.append(int(rng.integers(FOLDS)))
+        # A common protocol is spread over all folds: it will be known when it is judged.
+        if number[name] > max(2.0, SHARE_OF_ONE * len(early)):
+            out.append(int(rng.integers(count)))
         else:
-            out.append(chosen.setdefault(name, int(rng.integers(FOLDS))))
+            out.append(chosen.setdefault(name, int(rng.integers(count))))
     return out
 
 
@@ -339,11 +337,17 @@ def _report(
         "expected_alerts_per_day": onion.budget * len(everything) / days if days > 0 else None,
         "quality": quality,
         "classifiers": [
-            {"field": c.field, "kept": c.kept, "log_loss": c.log_loss, "accuracy": c.accuracy} for c in compared
+            {"field": c.field, "kept": c.kept, "log_loss": c.log_loss, "accuracy": c.accuracy}
+            for c in compared
         ],
         "combiner": {"clean": int((found.labels == 0).sum()), "spoilt": dict(Counter(found.kinds))},
-        "context_sources": sorted({t.source.value for c in commands for told in c.context.parts.values() for t in told}),
-        "unused_sources": sorted({s.value for s in Source} - {t.source.value for c in commands for told in c.context.parts.values() for t in told}),
+        "context_sources": sorted(
+            {t.source.value for c in commands for told in c.context.parts.values() for t in told}
+        ),
+        "unused_sources": sorted(
+            {s.value for s in Source}
+            - {t.source.value for c in commands for told in c.context.parts.values() for t in told}
+        ),
     }
 
 
@@ -386,4 +390,4 @@ def _quality(onion: Onion, calibrate: Sequence[Examination], workshop: Workshop)
     return {name: float(roc_auc_score(labels, values)) for name, values in scores.items()}
 
 
-__all__ = ["Fitted", "Settings", "clinical", "features_along", "fit", "learn_layers"]
+__all__ = ["Fitted", "Settings", "clinical", "fit", "learn_layers"]

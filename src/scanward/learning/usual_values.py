@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scanward.layers.encoding import GROUP_LEVELS, REGION, Encoder, Rows
+from scanward.layers.encoding import GROUP_LEVELS, REGION, UNKNOWN, Encoder, Rows
 from scanward.layers.usual import UsualValues
 
 SETTLED = 4  # commands from which a group's own usual value is believed
@@ -27,7 +27,10 @@ def learn_usual(encoder: Encoder, rows: Rows) -> UsualValues:
     """
     size = encoder.offsets[-1]
     flat = np.asarray(encoder.offsets[:-1])[None, :] + rows.codes
-    counts = [_counts(rows.groups[:, level], flat, len(encoder.groups[level]), size) for level in range(GROUP_LEVELS)]
+    counts = [
+        _counts(rows.groups[:, level], flat, len(encoder.groups[level]), size)
+        for level in range(GROUP_LEVELS)
+    ]
     everything = counts[-1].sum(axis=0, keepdims=True)
     rates, kernels = _deviations(encoder, rows, counts[0])
     surprise = []
@@ -83,7 +86,9 @@ def _parents(encoder: Encoder, rows: Rows) -> list[NDArray[np.int64]]:
         parent = np.full(count, -1, dtype=np.int64)
         if level + 1 < GROUP_LEVELS and len(rows.groups):
             above = len(encoder.groups[level + 1])
-            pair = np.bincount(rows.groups[:, level] * above + rows.groups[:, level + 1], minlength=count * above)
+            pair = np.bincount(
+                rows.groups[:, level] * above + rows.groups[:, level + 1], minlength=count * above
+            )
             pair = pair.reshape(count, above)
             parent = np.where(pair.sum(axis=1) > 0, np.argmax(pair, axis=1), -1)
         out.append(parent)
@@ -97,7 +102,9 @@ def _region_of(encoder: Encoder, rows: Rows) -> list[NDArray[np.int64]]:
         count = len(encoder.groups[level])
         regions = len(encoder.groups[REGION])
         if level <= REGION:
-            pair = np.bincount(rows.groups[:, level] * regions + rows.groups[:, REGION], minlength=count * regions)
+            pair = np.bincount(
+                rows.groups[:, level] * regions + rows.groups[:, REGION], minlength=count * regions
+            )
             best = np.argmax(pair.reshape(count, regions), axis=1)
         else:
             best = np.full(count, -1, dtype=np.int64)
@@ -129,7 +136,7 @@ def _deviations(
         pair = pair.reshape(field.size, field.size).astype(np.float64)
         # A value never used as a deviation keeps a little: as much as half a command spread over all of them.
         marginal = pair.sum(axis=0) + 0.5 / field.size
-        marginal[1] += 0.25  # "never seen before" stays possible
+        marginal[UNKNOWN] += 0.25  # "never seen before" stays possible
         marginal /= marginal.sum()
         kernel = (pair + KERNEL_PRIOR * marginal) / (pair.sum(axis=1, keepdims=True) + KERNEL_PRIOR)
         kernels.append(kernel)
@@ -175,9 +182,9 @@ def _middles(
             s[g + 1] = np.where(n >= 30, np.sqrt((free * known**2 + 0.5 * prior**2) / (free + 0.5)), s[g + 1])
         middle[level] = m.astype(np.float32)
         spread[level] = np.maximum(s, FLOOR).astype(np.float32)
-        support[level] = np.concatenate(
-            [[0.0], np.bincount(rows.groups[:, level], minlength=count)]
-        ).astype(np.float32)
+        support[level] = np.concatenate([[0.0], np.bincount(rows.groups[:, level], minlength=count)]).astype(
+            np.float32
+        )
     return middle, spread, support
 
 
@@ -193,5 +200,3 @@ def _robust(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
             middle[column] = np.sort(v)[(len(v) - 1) // 2]
             spread[column] = 1.4826 * float(np.median(np.abs(v - middle[column])))
     return middle, spread
-
-

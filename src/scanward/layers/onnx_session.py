@@ -7,7 +7,7 @@ from typing import Any, Final
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
-from scanward.bundle import graphs
+from scanward.layers import onnx_check as graphs
 from scanward.config import BUNDLE_BOUNDS, BundleBounds
 from scanward.errors import BundleError
 
