@@ -18,7 +18,7 @@ from scanward.commands import Command, Device, Examination, Judgement, LayerName
 from scanward.errors import BundleError, InputError, ScanwardError
 from scanward.layers.base import Part
 from scanward.layers.onion import Onion
-from scanward.recordings import Recording, Rejected, examinations
+from scanward.recordings import Duplicate, Recording, Rejected, examinations
 
 CHUNK = 32  # examinations handed to a worker at once: some 80 commands, about 0.1 s of judging
 GRAVITY = {Verdict.RELEASE: 0, Verdict.ALERT: 1, Verdict.HALT: 2}
@@ -163,39 +163,37 @@ class Docket:
         self._sort(manifest)
 
     def _sort(self, manifest: Manifest) -> None:
-        rows: dict[int, list[int]] = {}  # identity of a command -> its rows: equal commands stay apart
-        of_event: dict[str, int] = {}
-        served: dict[Device, bool] = {}
-        kept: list[Command] = []
         entries = self.recording.entries
+        of_event = {e.event: row for row, e in enumerate(entries) if isinstance(e, Command) and e.event}
+        models = {device.key for device in manifest.facts.devices}
+        served: dict[Device, bool] = {}
+        rows: dict[int, list[int]] = {}  # identity of a command -> its rows: equal commands stay apart
+        kept: list[Command] = []
+        again: dict[int, list[tuple[int, Command]]] = {}
         for row, entry in enumerate(entries):
             if isinstance(entry, Rejected):
                 self.ready[row] = halted(entry.reason)
-            elif isinstance(entry, Command):
-                if entry.event is not None:
-                    of_event[entry.event] = row
-                if entry.device not in served:
-                    served[entry.device] = serves(manifest, entry.device)
-                known = any(d.key == entry.device.key for d in manifest.facts.devices)
-                if known and not served[entry.device]:
-                    self.ready[row] = halted(
-                        "DeviceSerialNumber is not one that the bundle was trained for", "DeviceSerialNumber"
-                    )
+                continue
+            if isinstance(entry, Duplicate):
+                command, first = entry.command, of_event.get(entry.command.event or "")
+                if first is not None:
+                    self.repeats[row] = first
+                    original = entries[first]
+                    if isinstance(original, Command) and contradicts(command, original):
+                        again.setdefault(first, []).append((row, command))
                     continue
-                rows.setdefault(id(entry), []).append(row)
-                kept.append(entry)
-        again: dict[int, list[tuple[int, Command]]] = {}
-        for row, entry in enumerate(entries):
-            if not isinstance(entry, Command | Rejected):
-                first = of_event[entry.command.event or ""]
-                self.repeats[row] = first
-                original = entries[first]
-                if (
-                    isinstance(original, Command)
-                    and first not in self.ready
-                    and contradicts(entry.command, original)
-                ):
-                    again.setdefault(first, []).append((row, entry.command))
+            else:
+                command = entry
+            device = command.device
+            if device not in served:
+                served[device] = device.key not in models or serves(manifest, device)
+            if not served[device]:  # another model is left to the form layer, which knows those trained on
+                self.ready[row] = halted(
+                    "DeviceSerialNumber is not one that the bundle was trained for", "DeviceSerialNumber"
+                )
+                continue
+            rows.setdefault(id(command), []).append(row)
+            kept.append(command)
         for examination in examinations(kept):
             self.groups.append(_places(examination, rows, again))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,7 @@ def train_command(
     from scanward.learning.fit import Settings, fit
 
     check_created(created)
+    version = _version(model, bundle_version)
     book = read_protocol_book(book_paths, site_key) if book_paths else None
     with progress("reading") as step:
 
@@ -136,7 +138,7 @@ def train_command(
         site_key=keys.site_key_fingerprint(site_key) if site_key else None,
         seed=seed,
         include_qa=include_qa,
-        version=bundle_version or _next_version(model),
+        version=version,
     )
     manifest = bundle.write(model, fitted.onion.part(), facts, key)
     result = report_of(fitted.report, recording, manifest, model=model, key_file=key_file, seed=seed)
@@ -175,16 +177,32 @@ def _used(recording: Recording, include_qa: bool) -> list[Examination]:
     return examinations(commands)
 
 
-def _next_version(model: Path) -> int | None:
-    """One more than was ever accepted in this folder: a bundle that was removed or put back counts too.
+def _version(model: Path, asked: int | None) -> int | None:
+    """The version to write, None for the one after what lies in ``model``; refuses what the writer would.
 
-    None leaves it to the writer, which takes one more than what lies there.
+    Without ``asked`` it is more than was ever accepted in this folder: a bundle that was removed or put back
+    counts too.
     """
     accepted = floor_of(model, None).highest()
+    if model.exists() and not model.is_dir():
+        raise SettingsError("--model is a file", str(model), "name a folder")
+    if model.is_dir() and any(model.iterdir()) and not (model / "manifest.json").exists():
+        raise SettingsError("--model holds something else than a bundle", str(model), "name another folder")
+    parent = next(path for path in model.absolute().parents if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise SettingsError("--model cannot be made there", str(parent), "choose a folder you can write to")
     try:
         present = bundle.read(model, trusted=None, unsafe_any_key=True).manifest.version
-    except BundleError:  # none there, or one that the writer will have its own word on
+    except BundleError:  # none there, or a damaged one on which the writer will have its own word
         present = 0
+    if asked is not None and asked <= present:
+        raise SettingsError(
+            f"--bundle-version {asked} is not larger than version {present}, which is in place",
+            str(model),
+            f"give {present + 1}, or leave it out",
+        )
+    if asked is not None:
+        return asked
     return accepted + 1 if accepted > present else None
 
 
