@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.attacked import Attacked
 from scanward.calibration import Calibration
+from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerName
 from scanward.errors import LearningError
 from scanward.layers.onion import Onion
@@ -24,9 +25,10 @@ from scanward.learning.combiner import Samples, learn_combiner, samples
 from scanward.learning.corruptions import SPOILERS, Workshop
 from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.evaluate import Parts, learned, objects
-from scanward.learning.fit import COMBINE, Settings, learn_layers
+from scanward.learning.fit import Settings, learn_layers
 from scanward.learning.physics_constants import learn_physics
 
+JUDGED = 0.25  # share of the learning examinations on which the combiners learn
 PREFIXES = {
     LayerName.CONTEXT_FREE: "cf.",
     LayerName.CONTEXT_SENSITIVE: "cs.",
@@ -59,7 +61,7 @@ def measure(
     tick: Callable[[str, float], None],
 ) -> dict[str, dict[str, Any]]:
     """Mean detection, detection of each attack, and clean alerts with all, and with each part left out."""
-    cut = int(len(divided.learn) * (1 - COMBINE))
+    cut = int(len(divided.learn) * (1 - JUDGED))
     first, rest = divided.learn[:cut], divided.learn[cut:]
     layers, _ = learn_layers(first, settings, tick)
     found = samples(
@@ -67,7 +69,12 @@ def measure(
         tick=lambda s: tick("spoilt commands", s),
     )  # fmt: skip
     commands = [c for e in divided.learn for c in e.commands]
-    rules = (learn_form(commands), learn_physics(commands), learn_limits(commands), ProtocolBookLayer())
+    rules = (
+        learn_form(commands),
+        learn_physics(commands),
+        learn_limits(commands),
+        ProtocolBookLayer(ProtocolBook()),
+    )
     none = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
     combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
     bare = Onion(layers[0].encoder, rules, *layers, combiner, settings.budget, none, {})

@@ -1,0 +1,98 @@
+"""Every benchmark one after the other, and docs/results.md out of their result files.
+
+No figure of that page is typed by hand: each section between its marks is written from
+``build/bench/NAME.json`` with the command that makes it. A section whose file is absent stays as it is.
+
+  python -m benchmarks.run_all               # everything, under three quarters of an hour on two cores
+  python -m benchmarks.run_all --quick       # tiny sizes, under five minutes; leaves the page alone
+  python -m benchmarks.run_all --only latency throughput
+  python -m benchmarks.run_all --page        # only write the page again
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import calibration, detection, latency, real_recordings, throughput
+from benchmarks.common import OUT, ROOT, sayer
+from benchmarks.pages import SECTIONS
+
+PAGE = ROOT / "docs" / "results.md"
+# What is timed goes first, alone and on a cool machine.
+RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
+    "latency": (latency.main, []),
+    "throughput": (throughput.main, []),
+    "detection": (detection.main, ["--examinations", "6000", "--per-attack", "200", "--jobs", "2"]),
+    "real_recordings": (real_recordings.main, []),
+    "calibration": (calibration.main, []),
+}
+
+
+def options(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.run_all",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--quick", action="store_true", help="tiny sizes, the page is left alone")
+    made.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS), help="these benchmarks")
+    made.add_argument("--page", action="store_true", help="run nothing, write the page from the result files")
+    made.add_argument("--folder", type=Path, default=OUT, help="where the result files lie")
+    return made.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked, then write the page."""
+    arguments = options(sys.argv[1:] if argv is None else argv)
+    say = sayer()
+    if not arguments.page:
+        folder = arguments.folder / "quick" if arguments.quick else arguments.folder
+        for name in (n for n in RUNS if n in arguments.only):
+            run, words = RUNS[name]
+            say(f"=== {name}")
+            words = ["--quick"] if arguments.quick else words
+            run([*words, "--out", str(folder / f"{name}.json")])
+    if not arguments.quick:
+        PAGE.write_text(written(PAGE.read_text("utf-8"), arguments.folder), "utf-8")
+        say(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0
+
+
+def written(page: str, folder: Path) -> str:
+    """The page with every section whose result file is there written anew.
+
+    A section stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. ValueError when the page has
+    no such place for a section.
+    """
+    for name, section in SECTIONS.items():
+        marks = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not marks.search(page):
+            raise ValueError(f"docs/results.md has no place for '{name}'")
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            continue
+        told = json.loads(path.read_text("utf-8"))
+        head = f"\n    {told['command']}\n\n{_machine(told)}\n\n"
+        text = f"{head}{section(told)}\n\n"
+        page = marks.sub(lambda found, text=text: found.group(1) + text + found.group(2), page)
+    return page
+
+
+def _machine(told: dict[str, Any]) -> str:
+    machine = told["machine"]
+    packages = ", ".join(f"{n} {v}" for n, v in machine["packages"].items())
+    return (
+        f"Measured on {machine['cores']} cores ({machine['processor']}, {machine['system']}), Python "
+        f"{machine['python']}, {packages}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
