@@ -329,7 +329,8 @@ def _judge_clean(
             ps = [1.0 if j.p_value is None else j.p_value for j in judged]
             least.append(min(ps))
             learned += min(ps) <= onion.budget
-            found.clean_scores.append(max(j.score for j in judged if j.score is not None))
+            # What layer form halts gets no score.
+            found.clean_scores.append(max((j.score for j in judged if j.score is not None), default=math.nan))
             step()
     calibration = onion.calibrations["examination"]
     found.threshold = threshold_of(calibration, onion.budget)

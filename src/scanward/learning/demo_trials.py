@@ -158,7 +158,7 @@ class Battle:
             judged = self.onion.judge_all(after.commands[: max(places) + 1])
             told = self.oracle.scores(after)
             known += any(told[i] > self.threshold for i in places)
-            scores.append(max(s if (s := judged[i].score) is not None else math.nan for i in places))
+            scores.append(max((s for i in places if (s := judged[i].score) is not None), default=math.nan))
             caught = [i for i in places if judged[i].verdict is not Verdict.RELEASE]
             by.append("")
             if not caught:

@@ -117,7 +117,7 @@ def detection(shown: Shown) -> Figure:
 def scores(shown: Shown) -> Figure:
     """Strips: the combined score of clean examinations, and of the attacked commands of each attack."""
     limit = shown.threshold
-    clean = np.array(shown.clean_scores)
+    clean = np.array(shown.clean_scores)  # NaN (no score) is not drawn, and not under the threshold
     below = float(np.mean(clean <= limit)) if len(clean) else math.nan
     real = [t for t in shown.attacks if t.family != "null" and t.tried]
     above = float(np.mean([np.mean(np.array(t.scores) > limit) for t in real]))
