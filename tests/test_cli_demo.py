@@ -177,7 +177,7 @@ def test_the_same_seed_gives_the_same_figures_and_json_goes_to_standard_output(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--examinations", "795"], "--examinations"),
+        (["--examinations", "792"], "--examinations"),
         (["--examinations", "100", "--budget", "0.03"], "give at least 132"),
         (["--budget", "0"], "--budget"),
         (["--budget", "nan"], "--budget"),
