@@ -76,7 +76,7 @@ def _train(trained: Trained) -> None:
     # Late: conftest imports this module, and most tests want no training library.
     from scanward import bundle
     from scanward.keys import SigningKey, write_pair
-    from scanward.learning import fit as fitting
+    from scanward.learning import folds as fitting
     from scanward.learning.bundling import facts_of
     from scanward.recordings import examinations, load_dialect, read
     from scanward.recordings.writing import write_table

@@ -21,7 +21,7 @@ from scanward.cli.main import cli
 from scanward.errors import SettingsError
 from scanward.keys import VerifyKey
 from scanward.layers.onion import Onion
-from scanward.learning import context_free, context_sensitive, demo, fit
+from scanward.learning import context_free, context_sensitive, demo, folds
 from scanward.learning.demo_trials import expected_range, interval, threshold_of
 from scanward.simulation import ATTACKS
 
@@ -49,7 +49,7 @@ def small() -> Iterator[None]:
         patch.setattr(demo, "FOR_EACH_FACTOR", 5)
         patch.setattr(demo, "CURVE", (0.3, 0.8, 1.5, 8.0))
         patch.setattr(
-            fit, "MANY_FOLDS", 2, raising=False
+            folds, "MANY_FOLDS", 2, raising=False
         )  # what is not there any more need not be made small
         patch.setattr(context_sensitive, "CONDITIONALS", 1, raising=False)
         patch.setattr(context_sensitive, "CLASSIFIED", ("BodyPartExamined", "PatientSex"), raising=False)

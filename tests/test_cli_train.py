@@ -24,7 +24,7 @@ from scanward.codecs.defined_protocol_approval import encode_approval
 from scanward.codecs.defined_protocol_build import approval, constrain, element, protocol
 from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import Command, Examination, LayerName, Mode
-from scanward.learning import fit as fitting
+from scanward.learning import folds as fitting
 from scanward.recordings.writing import write_table
 from scanward.simulation import Site
 

@@ -20,7 +20,6 @@ from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
 from scanward.layers.graph import Graph, rounded
 from scanward.layers.usual import UsualValues
 
-
 BLIND = 16  # patterns of missing size fields
 SUPPORTS = (1, 3, 8, 20, 60)  # commands recorded of the element: bins of support
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome, Severity
 from scanward.layers.base import Part
 from scanward.layers.classifier import Classifier

@@ -7,9 +7,9 @@ from typing import Any, Final
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
-from scanward.layers import onnx_check as graphs
 from scanward.config import BUNDLE_BOUNDS, BundleBounds
 from scanward.errors import BundleError
+from scanward.layers import onnx_check as graphs
 
 # ONNX Runtime's exceptions have no root of their own; this is its whole list, less what only devices raise.
 _ORT_ERRORS: Final = (

@@ -55,7 +55,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Gru:
-    """Weights. T elements (0: never seen, the last: the end of the examination), O objectives (0: none), H hidden units.
+    """Weights. T elements (0: never seen, last: the end), O objectives (0: none), H hidden units.
 
     Attributes
     ----------

@@ -1,4 +1,7 @@
-"""Boosted trees (LightGBM), exported to ONNX by us (the format is a table of nodes) and compared with their original before anyone may use them."""
+"""Boosted trees (LightGBM), exported to ONNX and compared with their original before anyone may use them.
+
+The export is our own: the format is a table of nodes, and a converter is one more thing to trust.
+"""
 
 from __future__ import annotations
 
@@ -87,17 +90,10 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
 
     model = booster.dump_model()
     targets = int(model["num_tree_per_iteration"])
-    nodes: dict[str, list[Any]] = {
-        key: []
-        for key in ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values")
-        + (
-            "nodes_truenodeids",
-            "nodes_falsenodeids",
-            "target_treeids",
-            "target_nodeids",
-            "target_ids",
-            "target_weights",
-        )
+    of_node = ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
+    of_leaf = ("treeids", "nodeids", "ids", "weights")
+    nodes: dict[str, list[Any]] = {f"nodes_{key}": [] for key in of_node} | {
+        f"target_{key}": [] for key in of_leaf
     }
 
     def walk(tree: int, node: dict[str, Any], counter: list[int]) -> int:

@@ -14,7 +14,7 @@ from scanward.layers.base import Layer
 from scanward.layers.combiner import Combiner, features_of
 from scanward.layers.graph import rounded
 from scanward.learning.boosting import boost, export
-from scanward.learning.corruptions import SPOILERS, Spoilt, Workshop, spoil
+from scanward.learning.corruptions import SPOILERS, WEIGHTS, Spoilt, Workshop, spoil
 
 ALONE = 0.15  # share of the rows shown without their examination, so that the combiner can do without
 GRAPHS = 2  # combiners averaged, each on its own draw of spoilt commands
@@ -63,6 +63,8 @@ def samples(
     """Judge every examination clean, and spoilt in ways drawn at random (``leave_out`` names one not used)."""
     rng = np.random.default_rng(seed)
     kinds = [k for k in SPOILERS if k != leave_out]
+    weights = np.array([WEIGHTS[k] for k in kinds])
+    weights /= weights.sum()
     found: list[tuple[dict[str, float], int, str]] = []
     for done, examination in enumerate(examinations):
         states = [start(layers)]
@@ -72,7 +74,7 @@ def samples(
             states.append(state)
         wanted = rng.poisson(spoilt_per_clean * len(examination.commands))
         for _ in range(wanted):
-            kind = kinds[int(rng.integers(len(kinds)))]
+            kind = kinds[int(rng.choice(len(kinds), p=weights))]
             index = int(rng.integers(len(examination.commands)))
             spoilt = spoil(workshop, examination, index, kind, rng)
             if spoilt is not None:
@@ -104,7 +106,7 @@ def _last(layers: Learned, states: Sequence[State], clean: Examination, spoilt: 
     return features
 
 
-def learn_combiner(found: Samples, *, rounds: int = 300, seed: int = 0) -> Combiner:
+def learn_combiner(found: Samples, *, rounds: int = 150, seed: int = 0) -> Combiner:
     """Fit the averaged trees. Deterministic for a seed."""
     graphs = []
     for i in range(GRAPHS):
@@ -113,12 +115,12 @@ def learn_combiner(found: Samples, *, rounds: int = 300, seed: int = 0) -> Combi
             found.labels,
             objective="binary",
             rounds=rounds,
-            leaves=31,
+            leaves=127,
             rate=0.06,
-            least=10,
+            least=3,
             seed=seed + i,
             columns=0.5,
-            lambda_l2=2.0,
+            lambda_l2=0.0,
         )
         graphs.append(export(booster, found.rows, what="combiner"))
     return Combiner(found.names, tuple(graphs))

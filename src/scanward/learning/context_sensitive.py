@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scanward.commands import Group
 from scanward.layers.classifier import Classifier
@@ -21,6 +22,11 @@ DERIVED = frozenset(
     {"DLP", "Exposure", "ExposureTimeInms", "AcquisitionEndLocation", "TableSpeed", "EstimatedDoseSaving"}
 )
 CONDITIONALS = 8  # regressions at most
+METHODS = ("naive Bayes", "multinomial regression", "boosted trees")
+LEAST = 100  # rows with a known value from which a context field is classified
+MOST_CLASSES = 200
+
+Codes = NDArray[np.int64]
 IMPORTANT = (
     "CTDIvol",
     "XRayTubeCurrentInmA",
@@ -60,11 +66,8 @@ def learn_context_sensitive(
     seed: int = 0,
     methods: dict[str, str] | None = None,
     tick: Callable[[float], None] = lambda _: None,
-) -> tuple[ContextSensitiveLayer, list[Compared]]:
-    """Fit on N clean commands; also says how the classifiers compared.
-
-    ``methods`` names the classifier to use for each context field; without it they are compared.
-    """
+) -> ContextSensitiveLayer:
+    """Fit on N clean commands; ``methods`` names the classifier to use for each context field."""
     usual = learn_usual(encoder, rows)
     targets = _targets(encoder, rows)
     conditionals = []
@@ -73,15 +76,47 @@ def learn_context_sensitive(
         if model is not None:
             conditionals.append(model)
         tick(0.5 * (i + 1) / len(targets))
-    classifiers, compared = [], []
+    classifiers: list[Classifier] = []
     for i, name in enumerate(CLASSIFIED):
         if name in encoder.index:
-            answer = _classifier(encoder, rows, encoder.index[name], seed, (methods or {}).get(name))
-            if answer is not None:
-                classifiers.append(answer[0])
-                compared += [answer[1]] if answer[1] else []
+            # Without a comparison, the method that a table of counts can carry anywhere.
+            method = (methods or {}).get(name, "naive Bayes")
+            classifier = _classifier(encoder, rows, encoder.index[name], seed, method)
+            classifiers += [classifier] if classifier is not None else []
         tick(0.5 + 0.5 * (i + 1) / len(CLASSIFIED))
-    return ContextSensitiveLayer(encoder, usual, tuple(conditionals), tuple(classifiers)), compared
+    return ContextSensitiveLayer(encoder, usual, tuple(conditionals), tuple(classifiers))
+
+
+def compare_classifiers(encoder: Encoder, rows: Rows, *, seed: int = 0) -> list[Compared]:
+    """Naive Bayes, multinomial regression and boosted trees for each context field, compared on the last fifth."""
+    out = []
+    for name in CLASSIFIED:
+        if name not in encoder.index:
+            continue
+        data = _labelled(encoder, rows, encoder.index[name])
+        if data is None:
+            continue
+        known, classes, y = data
+        cut = int(0.8 * len(y))
+        early, late = np.arange(cut), np.arange(cut, len(y))
+        loss: dict[str, float] = {}
+        accuracy: dict[str, float] = {}
+        for method in METHODS:
+            model = _fit_classifier(
+                method,
+                encoder,
+                known.take(early),
+                y[early],
+                classes,
+                encoder.index[name],
+                _fields(encoder),
+                seed,
+            )
+            logs = _batch_logs(model, known.take(late))
+            loss[method] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
+            accuracy[method] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
+        out.append(Compared(name, loss, accuracy, min(loss, key=lambda m: loss[m])))
+    return out
 
 
 def _targets(encoder: Encoder, rows: Rows) -> list[int]:
@@ -115,42 +150,36 @@ def _predictors(encoder: Encoder, target: int) -> list[int]:
     return [i for i, f in enumerate(encoder.fields) if f.name not in block and f.group != Group.PLACE]
 
 
-def _classifier(
-    encoder: Encoder, rows: Rows, target: int, seed: int, method: str | None
-) -> tuple[Classifier, Compared | None] | None:
-    """Naive Bayes, multinomial regression and boosted trees compared on the last fifth; the best is refitted."""
+def _fields(encoder: Encoder) -> Codes:
+    return np.array(encoder.machine, dtype=np.int64)
+
+
+def _labelled(encoder: Encoder, rows: Rows, target: int) -> tuple[Rows, Codes, Codes] | None:
+    """Rows where the field is known, its classes, and the class of each row; None when there is nothing to tell."""
     have = np.flatnonzero(rows.codes[:, target] != MISSING)
-    if len(have) < 100:
+    if len(have) < LEAST:
         return None
-    data = rows.take(have)
-    classes, y = np.unique(data.codes[:, target], return_inverse=True)
-    if not 2 <= len(classes) <= 200:
+    known = rows.take(have)
+    classes, y = np.unique(known.codes[:, target], return_inverse=True)
+    return (known, classes, y) if 2 <= len(classes) <= MOST_CLASSES else None
+
+
+def _classifier(encoder: Encoder, rows: Rows, target: int, seed: int, method: str) -> Classifier | None:
+    data = _labelled(encoder, rows, target)
+    if data is None:
         return None
-    fields = np.array(encoder.machine, dtype=np.int64)
-    if method is not None:
-        return _fit_classifier(method, encoder, data, y, classes, target, fields, seed), None
-    cut = int(0.8 * len(have))
-    early, late = np.arange(cut), np.arange(cut, len(have))
-    loss: dict[str, float] = {}
-    accuracy: dict[str, float] = {}
-    for tried in ("naive Bayes", "multinomial regression", "boosted trees"):
-        model = _fit_classifier(tried, encoder, data.take(early), y[early], classes, target, fields, seed)
-        logs = _batch_logs(model, data.take(late))
-        loss[tried] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
-        accuracy[tried] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
-    kept = min(loss, key=lambda m: loss[m])
-    model = _fit_classifier(kept, encoder, data, y, classes, target, fields, seed)
-    return model, Compared(encoder.fields[target].name, loss, accuracy, kept)
+    known, classes, y = data
+    return _fit_classifier(method, encoder, known, y, classes, target, _fields(encoder), seed)
 
 
 def _fit_classifier(
     method: str,
     encoder: Encoder,
     rows: Rows,
-    y: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    y: Codes,
+    classes: Codes,
     target: int,
-    fields: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    fields: Codes,
     seed: int,
 ) -> Classifier:
     at = np.asarray(encoder.offsets)[fields].astype(np.int64)
@@ -187,14 +216,12 @@ def _fit_classifier(
 
 
 def _multinomial(
-    flat: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    y: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    flat: Codes,
+    y: Codes,
     size: int,
     number: int,
     seed: int,
-) -> tuple[
-    np.ndarray[tuple[int, ...], np.dtype[np.float64]], np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     import torch
 
     torch.manual_seed(seed)
@@ -216,14 +243,12 @@ def _multinomial(
     return table.weight.detach().numpy().astype(np.float64), bias.detach().numpy().astype(np.float64)
 
 
-def _batch_logs(model: Classifier, rows: Rows) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _batch_logs(model: Classifier, rows: Rows) -> NDArray[np.float64]:
     codes = rows.codes[:, model.fields]
     if model.graph is not None:
         features = rounded(np.column_stack([codes, rows.numbers[:, model.fields]]))
         return np.log(np.maximum(model.graph.run(features).astype(np.float64), 1e-7))
     logits = model.weights[model.at + codes].sum(axis=1).astype(np.float64) + model.bias
     logits -= logits.max(axis=1, keepdims=True)
-    out: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = logits - np.log(
-        np.exp(logits).sum(axis=1, keepdims=True)
-    )
+    out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return out

@@ -29,6 +29,21 @@ DOSE += ("XRayTubeCurrentInmASourceB", "MaximumXRayTubeCurrentSourceB")
 LENGTH = ("ScanLength", "ExposureTimeInms", "DLP")
 TIME = ("ExposureTimeInms", "RevolutionTime")
 PLACE = ("PatientPosition", "GantryDetectorTilt", "TableHeight")
+# What reaches the patient is spoilt more often than what only reconstructs.
+SETTINGS = frozenset(
+    {
+        "KVP",
+        "RevolutionTime",
+        "SpiralPitchFactor",
+        "TotalCollimationWidth",
+        "DataCollectionDiameter",
+        "CTDIwPhantomType",
+        "FilterType",
+        "PatientPosition",
+        "GantryDetectorTilt",
+    }
+)
+SETTING_WEIGHT = 4.0
 LEAST_CHANGE = 0.2  # a change of the logarithm smaller than this teaches nothing
 
 Spoiler = Callable[["Workshop", Examination, int, np.random.Generator], "Spoilt | None"]
@@ -167,7 +182,8 @@ def _value(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spo
     ]
     if not names:
         return None
-    name = names[int(rng.integers(len(names)))]
+    weight = np.array([SETTING_WEIGHT if n in SETTINGS else 1.0 for n in names])
+    name = names[int(rng.choice(len(names), p=weight / weight.sum()))]
     choices = [v for v in w.values[old.device.key, name] if v != old.parameters[name]]
     parameters = dict(old.parameters)
     before = old.parameters[name]
@@ -297,7 +313,13 @@ def _place(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spo
 def _stranger(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spoilt | None:
     """A whole command of another examination, with or without its labels, for this patient and this objective."""
     old = e.commands[i]
-    donor = w.donor(old, rng, same_type=bool(rng.random() < 0.7))
+    donor = w.donor(old, rng, same_type=bool(rng.random() < 0.8))
+    if rng.random() < 0.5:
+        # Half of the time one for the same part of the body: nearer, harder to tell.
+        for _ in range(20):
+            if donor.text("BodyPartExamined") == old.text("BodyPartExamined"):
+                break
+            donor = w.donor(old, rng, same_type=True)
     if donor.text("ProtocolName") == old.text("ProtocolName") and donor.text("ProtocolName") is not None:
         return None
     parts = dict(old.context.parts)
@@ -396,6 +418,21 @@ SPOILERS: dict[str, Spoiler] = {
     "patient": _patient,
     "objective": _objective,
     "again": _again,
+}
+
+
+# How often each kind is drawn: kinds that are hard to tell get more examples.
+WEIGHTS = {
+    "field": 1.2,
+    "value": 2.0,
+    "dose": 1.4,
+    "figure": 0.6,
+    "range": 1.0,
+    "place": 1.2,
+    "stranger": 1.2,
+    "patient": 1.2,
+    "objective": 0.5,
+    "again": 0.8,
 }
 
 

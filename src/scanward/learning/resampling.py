@@ -75,6 +75,15 @@ def shares(drawn: Floats, hits: Floats, counts: Floats) -> Floats:
     return out
 
 
+def mean_known(values: Floats, axis: int) -> Floats:
+    """Mean over ``axis`` of what is not NaN; NaN where nothing is known."""
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    out: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return out
+
+
 def per_unit(units: int, unit: Sequence[int], amount: Sequence[float]) -> Floats:
     """Amounts summed within their units, shape (units,)."""
     return np.bincount(np.asarray(unit, dtype=np.int64), np.asarray(amount, dtype=np.float64), units).astype(
