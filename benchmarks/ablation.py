@@ -1,8 +1,8 @@
 """What each layer, and each kind of spoilt command, is worth: the combiner learned again without it.
 
-The layers are learned once, on the first part of the learning examinations; each combiner learns from the
-same judged commands of the rest, minus the features of a layer (or minus a kind of spoilt command), and each
-is calibrated by itself. Rule layers are left out of the verdict.
+The layers are learned once, as ``fit`` learns them. Each combiner learns from the same judged commands, minus the
+features of a layer (or minus a kind of spoilt command), and each is calibrated by itself. Rule layers are left out
+of the verdict.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerNam
 from scanward.errors import LearningError
 from scanward.layers.onion import Onion
 from scanward.layers.protocol_book import ProtocolBookLayer
-from scanward.learning.combiner import Samples, learn_combiner, samples
-from scanward.learning.corruptions import SPOILERS, Workshop
+from scanward.learning.combiner import Samples, learn_combiner
+from scanward.learning.corruptions import SPOILERS
 from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.evaluate import Parts, learned, objects
-from scanward.learning.fit import Settings, learn_layers
+from scanward.learning.folds import Settings, learn_layers
 from scanward.learning.physics_constants import learn_physics
+from scanward.learning.resampling import mean_known
 
-JUDGED = 0.25  # share of the learning examinations on which the combiners learn
 PREFIXES = {
     LayerName.CONTEXT_FREE: "cf.",
     LayerName.CONTEXT_SENSITIVE: "cs.",
@@ -61,13 +61,7 @@ def measure(
     tick: Callable[[str, float], None],
 ) -> dict[str, dict[str, Any]]:
     """Mean detection, detection of each attack, and clean alerts with all, and with each part left out."""
-    cut = int(len(divided.learn) * (1 - JUDGED))
-    first, rest = divided.learn[:cut], divided.learn[cut:]
-    layers, _ = learn_layers(first, settings, tick)
-    found = samples(
-        layers, rest, Workshop(first), spoilt_per_clean=settings.spoilt, seed=settings.seed,
-        tick=lambda s: tick("spoilt commands", s),
-    )  # fmt: skip
+    layers, found, _ = crosswise(divided.learn, settings, tick)
     commands = [c for e in divided.learn for c in e.commands]
     rules = (
         learn_form(commands),
@@ -127,7 +121,7 @@ def _rates(
     }
     clean = [caught(e.commands, range(len(e.commands))) for e in test]
     return {
-        "mean": float(np.nanmean([r for name, r in rates.items() if name != "null"])),
+        "mean": float(mean_known(np.array([r for name, r in rates.items() if name != "null"]), axis=0)),
         "attacks": rates,
         "clean_alerts": float(np.mean(clean)),
     }

@@ -11,6 +11,7 @@ examinations within each site.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +34,7 @@ from benchmarks.smallest import smallest_doses
 from scanward.learning.baselines import tune
 from scanward.learning.evaluate import Parts, Threshold, parts
 from scanward.learning.fit import Settings, fit
-from scanward.learning.resampling import Floats, interval, shares, weights
+from scanward.learning.resampling import Floats, interval, mean_known, shares, weights
 from scanward.simulation import ATTACKS, Donors, Site
 from scanward.simulation.oracle import Oracle
 
@@ -80,7 +81,11 @@ def cell(arguments: argparse.Namespace, spread: float, seed: int) -> dict[str, A
     everything = site.examinations(arguments.examinations + arguments.test)
     train, test = everything[: arguments.examinations], everything[arguments.examinations :]
     settings = Settings(
-        budget=arguments.budget, seed=arguments.fit_seed, rounds=arguments.rounds, steps=arguments.steps
+        budget=arguments.budget,
+        seed=arguments.fit_seed,
+        rounds=arguments.rounds,
+        steps=arguments.steps,
+        workers=0 if arguments.jobs == 1 else 1,
     )
     onion = fit(train, settings, ticker(say, name)).onion
     divided = parts(train)
@@ -155,7 +160,7 @@ def summary(cells: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(best > 0, ours / best, np.nan)
         # A draw in which nothing of an attack came counts without it.
-        means = {who: np.nanmean(r[:, real], axis=1) for who, r in all_rates.items()}
+        means = {who: mean_known(r[:, real], axis=1) for who, r in all_rates.items()}
         mean_ratio = means["ours"] / means["oracle"]
     attacks = {}
     for i, name in enumerate(names):
@@ -208,7 +213,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     arguments = options(argv)
     wanted = [(spread, seed) for spread in arguments.spread for seed in arguments.seeds]
     if arguments.jobs > 1 and len(wanted) > 1:
-        with ProcessPoolExecutor(arguments.jobs) as pool:
+        # Spawned, not forked: neither torch nor ONNX Runtime survives a fork of its threads.
+        with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:
             cells = list(pool.map(cell, [arguments] * len(wanted), *zip(*wanted, strict=True)))
     else:
         cells = [cell(arguments, spread, seed) for spread, seed in wanted]

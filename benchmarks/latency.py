@@ -55,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = options(argv)
     say = sayer()
-    one_core = pin()
     site = Site(arguments.seed)
     train = site.examinations(arguments.examinations)
     later = site.examinations(arguments.decisions, start=arguments.examinations)
@@ -63,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         say("learning, writing and reading the bundle")
         onion = bundled(train, settings, Path(folder))
+    one_core = pin()
     say("timing decisions")
     result = measure(onion, train, later, arguments.decisions)
     result["one_core"] = one_core

@@ -40,6 +40,7 @@ from scanward.learning.resampling import (
     auroc,
     detection_at,
     interval,
+    mean_known,
     per_unit,
     shares,
     weights,
@@ -183,18 +184,18 @@ def summary(
                 collected[attack].append(_figures(drawn, cases[attack], mine, attack, unit, len(names)))
         rows = {
             attack: {
-                kind: np.nanmean(np.stack([one[kind] for one in each]), axis=0)
+                kind: mean_known(np.stack([one[kind] for one in each]), axis=0)
                 for kind in ("auroc", "detection", "calibrated")
             }
             for attack, each in collected.items()
         }
         mean = {
-            kind: interval(np.mean(np.stack([r[kind] for r in rows.values()]), axis=0))
+            kind: interval(mean_known(np.stack([r[kind] for r in rows.values()]), axis=0))
             for kind in ("auroc", "detection", "calibrated")
         }
         out["detectors"][who] = {
             "mean": mean,
-            "clean_examinations_alerted": interval(np.nanmean(np.stack(false), axis=0)),
+            "clean_examinations_alerted": interval(mean_known(np.stack(false), axis=0)),
             "attacks": {a: {k: interval(v) for k, v in r.items()} for a, r in rows.items()},
         }
     return out

@@ -28,7 +28,7 @@ from benchmarks.bundled import signed
 from benchmarks.common import FINAL_SEEDS, ROOT, parser, plain, quickly, save, sayer, table
 from scanward.commands import Command
 from scanward.learning.fit import Settings
-from scanward.recordings import read
+from scanward.recordings import examinations, load_dialect, read
 from scanward.recordings.writing import write_table
 from scanward.simulation import Site
 
@@ -75,8 +75,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         say("learning")
         site = Site(arguments.seed)
         settings = Settings(arguments.budget, rounds=arguments.rounds, steps=arguments.steps)
-        train = site.examinations(arguments.examinations)
-        model, trust = signed(train, settings, folder)
+        # Learned from a table too: reading hashes the serial numbers that bind a bundle to its devices.
+        early = [c for e in site.examinations(arguments.examinations) for c in e.commands]
+        write_table(early, folder / "early.csv", folder / "early.toml")
+        recorded = read([folder / "early.csv"], dialect=load_dialect(folder / "early.toml")).commands
+        model, trust = signed(examinations(recorded), settings, folder)
         say(f"writing a table of {arguments.rows} rows")
         later: list[Command] = []
         start = arguments.examinations

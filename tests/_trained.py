@@ -76,7 +76,8 @@ def _train(trained: Trained) -> None:
     # Late: conftest imports this module, and most tests want no training library.
     from scanward import bundle
     from scanward.keys import SigningKey, write_pair
-    from scanward.learning import folds as fitting
+    from scanward.learning import fit as fitting
+    from scanward.learning import folds
     from scanward.learning.bundling import facts_of
     from scanward.recordings import examinations, load_dialect, read
     from scanward.recordings.writing import write_table
@@ -91,10 +92,10 @@ def _train(trained: Trained) -> None:
     used = examinations(read([table], dialect=load_dialect(trained.dialect)).commands)
     # Short training: these tests ask how verdicts are made and told, not how good they are.
     settings = fitting.Settings(budget=BUDGET, seed=1, spoilt=1.0, rounds=60, steps=100)
-    few, fitting.ENOUGH = fitting.ENOUGH, 1
+    few, folds.ENOUGH = folds.ENOUGH, 1
     try:
         fitted = fitting.fit(used, settings)
     finally:
-        fitting.ENOUGH = few
+        folds.ENOUGH = few
     write_pair(trained.folder / "site", key := SigningKey.from_seed(bytes(range(32))))
     bundle.write(trained.model, fitted.onion.part(), facts_of(fitted, used), key)

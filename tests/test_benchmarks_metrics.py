@@ -26,6 +26,7 @@ from scanward.learning.resampling import (
     crossing,
     detection_at,
     interval,
+    mean_known,
     per_unit,
     shares,
     weights,
@@ -138,6 +139,12 @@ def test_commands_of_one_examination_do_not_make_it_look_surer() -> None:
 def test_what_was_not_measured_is_null_in_json() -> None:
     told = interval(np.array([math.nan, math.nan])).as_json()
     assert told == {"value": None, "low": None, "high": None}
+
+
+def test_the_mean_is_of_what_is_known() -> None:
+    told = mean_known(np.array([[1.0, math.nan, 3.0], [math.nan] * 3]), axis=1)
+    assert told[0] == 2.0
+    assert math.isnan(told[1])
 
 
 def test_crossing_is_found_between_two_factors() -> None:

@@ -24,7 +24,8 @@ from scanward.codecs.defined_protocol_approval import encode_approval
 from scanward.codecs.defined_protocol_build import approval, constrain, element, protocol
 from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import Command, Examination, LayerName, Mode
-from scanward.learning import folds as fitting
+from scanward.learning import fit as fitting
+from scanward.learning import folds
 from scanward.recordings.writing import write_table
 from scanward.simulation import Site
 
@@ -54,14 +55,14 @@ def given_to_fit(monkeypatch: pytest.MonkeyPatch) -> list[list[Examination]]:
     """
     short = partial(fitting.Settings, spoilt=1.0, rounds=20, steps=20)
     monkeypatch.setattr(fitting, "Settings", short)
-    monkeypatch.setattr(fitting, "ENOUGH", 1)
+    monkeypatch.setattr(folds, "ENOUGH", 1)
     seen: list[list[Examination]] = []
     real = fitting.fit
 
     def once(
         examinations: Sequence[Examination],
         settings: fitting.Settings,
-        tick: fitting.Tick,
+        tick: folds.Tick,
         *,
         book: ProtocolBook | None = None,
     ) -> fitting.Fitted:

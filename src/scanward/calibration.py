@@ -49,7 +49,9 @@ class Calibration:
         """
         if not 0 < budget < 1:
             raise LearningError(
-                f"a budget of {budget:g} is not a share of examinations", "--budget", "give one between 0 and 1"
+                f"a budget of {budget:g} is not a share of examinations",
+                "--budget",
+                "give one between 0 and 1",
             )
         need = units_needed(budget)
         if len(self.scores) < need:
