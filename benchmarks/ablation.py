@@ -25,7 +25,7 @@ from scanward.learning.combiner import Samples, learn_combiner
 from scanward.learning.corruptions import SPOILERS
 from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.evaluate import Parts, learned, objects
-from scanward.learning.folds import Settings, learn_layers
+from scanward.learning.folds import Settings, crosswise
 from scanward.learning.physics_constants import learn_physics
 from scanward.learning.resampling import mean_known
 
