@@ -152,7 +152,7 @@ def recordings(told: Told) -> str:
             f"{len(one['tested_on'])} split(s), learned from {learned:.0f} and tested on {tested:.0f} "
             f"examinations. Attacked commands: {attacks}. Means over these attacks:"
         )
-        out.append(real_recordings.report(one))
+        out += [part for part in (_drift(one), real_recordings.report(one)) if part]
         ours = one["detectors"]["ours"]["attacks"]
         rows = [
             [f"`{a}`", figure(d["auroc"]), percent(d["detection"]), percent(d["calibrated"])]
@@ -168,6 +168,19 @@ def recordings(told: Told) -> str:
     if told["skipped"]:
         out.append(f"Not measured, for want of the recordings: {_list(told['skipped'])}.")
     return "\n\n".join(out)
+
+
+def _drift(one: Told) -> str:
+    """What changed between learning and testing: such changes alert, and rightly so."""
+    names = sorted({name for split in one["drift"] for name in split})
+    shares = {n: sum(split.get(n, 0.0) for split in one["drift"]) / len(one["drift"]) for n in names}
+    told = [f"`{n}` {100 * s:.0f} %" for n, s in sorted(shares.items(), key=lambda x: -x[1]) if s >= 0.05]
+    if not told:
+        return ""
+    return (
+        "Clean test commands whose word for a field is new (under 1 % of what was learned from): "
+        f"{', '.join(told)}. Whatever is calibrated on earlier examinations alerts on such a change."
+    )
 
 
 def origins(told: Told) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,6 +255,24 @@ def _placed(examination: Examination, start: float) -> Examination:
     return replace(examination, commands=commands)
 
 
+def drift(train: Sequence[Examination], test: Sequence[Examination]) -> dict[str, float]:
+    """Share of test commands whose word for a field is new: told by less than 1 % of what was learned from.
+
+    Only words (categories) are compared; fields without any new word are left out.
+    """
+    early, late = ([c for e in part for c in e.commands] for part in (train, test))
+    names = sorted({n for c in early + late for n in (*c.parameters, *c.context.parts)})
+    out = {}
+    for name in names:
+        if not any(isinstance(c.value(name), str) for c in early + late):
+            continue
+        seen = Counter(c.text(name) for c in early)
+        share = sum(seen[c.text(name)] < 0.01 * len(early) for c in late) / max(len(late), 1)
+        if share > 0:
+            out[name] = share
+    return out
+
+
 def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     made = parser("real_recordings", __doc__)
@@ -308,6 +327,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             "examinations": len(found),
             "learned_from": [len(train) for train, _ in pairs],
             "tested_on": [len(test) for _, test in pairs],
+            "drift": [drift(train, test) for train, test in pairs],
             **summary(splits, [test for _, test in pairs], arguments.seed),
         }
     save(arguments, "real_recordings", argv, result)

@@ -316,6 +316,9 @@ def test_real_recordings_run(
     told = real_recordings.main(words)["sets"]["covid_ctset"]
     assert told["learned_from"] == [263]
     assert told["tested_on"] == [114]
+    # From some day on this scanner worked without current modulation: new, and more than a little.
+    assert told["drift"][0]["ExposureModulationType"] > 0.3
+    assert "KVP" not in told["drift"][0]
     for one in told["detectors"].values():
         assert 0 <= one["mean"]["detection"]["value"] <= 1
         assert one["mean"]["auroc"]["low"] <= one["mean"]["auroc"]["value"] <= one["mean"]["auroc"]["high"]
