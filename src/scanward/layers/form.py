@@ -18,6 +18,10 @@ from scanward.layers.ranges import Bounds, acquisition_type, bounds, folded, num
 
 # Below this many commands of one acquisition type, the device's ranges over all types are used instead.
 FEW = 30
+# Examinations from which a value outside the learned range alerts; from fewer it is information.
+SETTLED = 500
+# With automatic exposure control off, what steers it is not given: that is no omission.
+AEC_PARAMETERS = frozenset({"NoiseIndex", "QualityReferenceMAs", "AECMinimumTubeCurrent", "AECMaximumTubeCurrent"})
 # A category seen in only one of n examinations makes 1/n the estimated chance (Good-Turing) that the next
 # one brings a new one. Above this, a new value is clinical life and only shown; below, it alerts.
 NEW_VALUE_CHANCE = 0.001
@@ -150,6 +154,8 @@ class FormLayer:
             return
         for name, severity in table.required.items():
             if name not in parameters:
+                if name in AEC_PARAMETERS and folded(str(parameters.get("ExposureModulationType", ""))) == "none":
+                    continue
                 reason = "a field that commands of this type always carry is missing"
                 objections.append(Objection(name, reason, expected="present", severity=severity))
         voltage = parameters.get("KVP")
@@ -211,7 +217,10 @@ def _check(name: str, seen: FieldProfile, everywhere: FieldProfile) -> _Check:
     known = FIELDS.get(name)
     low = max(learned.low, known.low) if known and known.low is not None else learned.low
     high = min(learned.high, known.high) if known and known.high is not None else learned.high
-    return _Check(True, low, high, learned, frozenset(), Severity.ALERT)
+    # An extreme of few examinations is soon exceeded (the chance is about 2 in n): then it is only shown, and the
+    # learned layers weigh it. Novelty alone is not guilt.
+    beyond = Severity.ALERT if seen.count >= SETTLED else Severity.INFORMATION
+    return _Check(True, low, high, learned, frozenset(), beyond)
 
 
 def _number_objections(name: str, value: object, check: _Check) -> list[Objection]:
@@ -233,7 +242,7 @@ def _number_objections(name: str, value: object, check: _Check) -> list[Objectio
             f"{shown(learned.low)} to {shown(learned.high)}",
             learned.low,
             learned.high,
-            severity=Severity.HALT if hard else Severity.ALERT,
+            severity=Severity.HALT if hard else check.unseen,
         )
     ]
 
