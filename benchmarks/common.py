@@ -124,12 +124,11 @@ def sayer() -> Say:
 
 def ticker(say: Say, prefix: str = "") -> Callable[[str, float], None]:
     """A ``tick`` for ``fit`` that says each stage once."""
-    last = ""
+    said: set[str] = set()  # stages of several processes come mixed
 
     def tick(what: str, _share: float) -> None:
-        nonlocal last
-        if what != last:
-            last = what
+        if what not in said:
+            said.add(what)
             say(f"{prefix}{what}")
 
     return tick
