@@ -67,7 +67,7 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     )
     arguments = made.parse_args(argv)
     quickly(
-        arguments, spread=[0.12], seeds=[101], examinations=800, test=150, per_attack=20, budget=0.02,
+        arguments, spread=[0.12], seeds=[101], examinations=400, test=150, per_attack=20, budget=0.02,
         rounds=60, steps=60,
     )  # fmt: skip
     return arguments
