@@ -20,6 +20,7 @@ from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
 from scanward.layers.graph import Graph, rounded
 from scanward.layers.usual import UsualValues
 
+AGES = np.array([0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 18.0])  # years: edges of the age groups
 BLIND = 16  # patterns of missing size fields
 SUPPORTS = (1, 3, 8, 20, 60)  # commands recorded of the element: bins of support
 
@@ -35,7 +36,11 @@ class Conditional:
     linear : (L,) int64
         Indices of numeric predictor fields of the linear part.
     centre : (L,) float64
-        What a missing predictor is replaced by.
+        Mean of each predictor.
+    age : int
+        Index of PatientAge, -1 where it is not learned.
+    by_age : (len(AGES) + 2, L) float64
+        What a missing predictor is replaced by, per age group; the last row is for an unknown age.
     slopes : tuple of (G + 1, 2 L) float64
         Slopes for value and for missingness, per level and group, already shrunk (row 0: group never seen).
     intercepts : tuple of (G + 1,) float64
@@ -65,6 +70,8 @@ class Conditional:
     blind_factors: NDArray[np.float64]
     support_factors: NDArray[np.float64]
     sizes: NDArray[np.int64]
+    age: int
+    by_age: NDArray[np.float64]
     trees: Graph | None = None
 
     def expect(self, view: View, usual: UsualValues) -> tuple[float, float]:
@@ -85,7 +92,12 @@ class Conditional:
         """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L)."""
         x = numbers[..., self.linear]
         missing = np.isnan(x)
-        return np.concatenate([np.where(missing, 0.0, x - self.centre), missing], axis=-1)
+        # Who is not weighed is taken to be as heavy as others of that age.
+        age = numbers[..., self.age] if self.age >= 0 else np.full(numbers.shape[:-1], np.nan)
+        instead = self.by_age[
+            np.where(np.isnan(age), len(AGES) + 1, np.searchsorted(AGES, age, side="right"))
+        ]
+        return np.concatenate([np.where(missing, instead, x) - self.centre, missing], axis=-1)
 
     def blind(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         """Which of ``sizes`` are missing, as a binary number; () or (N,)."""
@@ -114,6 +126,7 @@ class Conditional:
             "centre": self.centre,
             "inputs": self.inputs,
             "sizes": self.sizes,
+            "by_age": self.by_age,
             "blind_factors": self.blind_factors,
             "support_factors": self.support_factors,
         }
@@ -122,7 +135,7 @@ class Conditional:
             arrays[f"intercepts{level}"] = self.intercepts[level]
             arrays[f"spreads{level}"] = self.spreads[level]
         graphs = {} if self.trees is None else {"trees": self.trees.model}
-        return Part({"target": self.target}, arrays, graphs)
+        return Part({"target": self.target, "age": self.age}, arrays, graphs)
 
     @classmethod
     def from_part(cls, part: Part) -> Conditional:
@@ -139,6 +152,8 @@ class Conditional:
             a["blind_factors"],
             a["support_factors"],
             a["sizes"],
+            int(part.settings["age"]),
+            a["by_age"],
             Graph(part.graphs["trees"]) if "trees" in part.graphs else None,
         )
 

@@ -304,14 +304,14 @@ def _learn_field(name: str, group: str, values: list[str | float], bins: int, di
         and odd <= 0.05 * len(numbers)
         and len(numbers) >= 4 * len(distinct)
     ):
-        log = min(count) > 0
+        log = min(count) > 0 and name != "PatientAge"
         return Learned(name, "discrete", group, tuple(distinct), log=log)
     # Doses and lengths are compared by ratio; places, angles and ages by difference.
     ratio = name in DOSE_BLOCK or (
         numbers.min() > 0 and numbers.max() > 3 * max(float(np.median(numbers)), 1e-9)
     )
     ratio = ratio or name in ("ScanLength", "ExposureTimeInms", "WaterEquivalentDiameter", "PatientWeight")
-    log = bool(ratio and numbers.min() >= 0)
+    log = bool(ratio and numbers.min() >= 0 and name != "PatientAge")
     scaled = np.array([_scaled(float(v), log) for v in numbers])
     edges = np.unique(np.quantile(scaled, np.linspace(0, 1, bins + 1)[1:-1]))
     return Learned(name, "continuous", group, edges=tuple(float(e) for e in edges), log=log)

@@ -21,7 +21,9 @@ FEW = 30
 # Examinations from which a value outside the learned range alerts; from fewer it is information.
 SETTLED = 500
 # With automatic exposure control off, what steers it is not given: that is no omission.
-AEC_PARAMETERS = frozenset({"NoiseIndex", "QualityReferenceMAs", "AECMinimumTubeCurrent", "AECMaximumTubeCurrent"})
+AEC_PARAMETERS = frozenset(
+    {"NoiseIndex", "QualityReferenceMAs", "AECMinimumTubeCurrent", "AECMaximumTubeCurrent"}
+)
 # A category seen in only one of n examinations makes 1/n the estimated chance (Good-Turing) that the next
 # one brings a new one. Above this, a new value is clinical life and only shown; below, it alerts.
 NEW_VALUE_CHANCE = 0.001
@@ -154,7 +156,10 @@ class FormLayer:
             return
         for name, severity in table.required.items():
             if name not in parameters:
-                if name in AEC_PARAMETERS and folded(str(parameters.get("ExposureModulationType", ""))) == "none":
+                if (
+                    name in AEC_PARAMETERS
+                    and folded(str(parameters.get("ExposureModulationType", ""))) == "none"
+                ):
                     continue
                 reason = "a field that commands of this type always carry is missing"
                 objections.append(Objection(name, reason, expected="present", severity=severity))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.commands import SIZE_FIELDS
-from scanward.layers.conditional import BLIND, SUPPORTS, Conditional
+from scanward.layers.conditional import AGES, BLIND, SUPPORTS, Conditional
 from scanward.layers.encoding import ELEMENT, GROUP_LEVELS, REGION, TYPE, Encoder, Rows
 from scanward.layers.usual import UsualValues
 from scanward.learning.boosting import boost, export
@@ -60,6 +60,9 @@ def learn_conditional(
     sizes = np.array(
         [encoder.index[n] for n in SIZE_FIELDS if encoder.index.get(n) in predictors], dtype=np.int64
     )
+    age = encoder.index.get("PatientAge", -1)
+    age = -1 if age == target else age
+    by_age = _by_age(rows.numbers, linear, np.isin(linear, sizes), centre, age)
     empty = Conditional(
         target,
         linear,
@@ -71,6 +74,8 @@ def learn_conditional(
         np.ones(BLIND),
         np.ones(len(SUPPORTS) + 1),
         sizes,
+        age,
+        by_age,
     )
     x = empty.design(rows.numbers)
     scale = x.std(axis=0)
@@ -104,6 +109,8 @@ def learn_conditional(
         np.ones(BLIND),
         np.ones(len(SUPPORTS) + 1),
         sizes,
+        age,
+        by_age,
     )
     # The trees see some protocols as if they had never been met, so that they can help when one is new.
     rng = np.random.default_rng(seed)
@@ -156,6 +163,25 @@ def learn_conditional(
         blind_factors=blind_factors,
         support_factors=support_factors,
     )
+
+
+def _by_age(numbers: F64, linear: NDArray[np.int64], size: NDArray[np.bool_], centre: F64, age: int) -> F64:
+    """(len(AGES) + 2, L) what a missing predictor is replaced by: for sizes the median of the age group."""
+    table = np.tile(centre, (len(AGES) + 2, 1))
+    if age < 0:
+        return table
+    group = np.searchsorted(AGES, numbers[:, age], side="right")
+    for column, field in enumerate(linear):
+        if not size[column] or field == age:
+            continue
+        for g in range(len(AGES) + 1):
+            mine = numbers[(group == g) & ~np.isnan(numbers[:, age]), field]
+            mine = mine[~np.isnan(mine)]
+            if len(mine) >= 3:
+                table[g, column] = float(np.median(mine))
+            elif g:
+                table[g, column] = table[g - 1, column]
+    return table
 
 
 def _by_type(rows: Rows, residual: F64) -> F64:

@@ -21,7 +21,7 @@ from scanward.learning.usual_values import learn_usual
 DERIVED = frozenset(
     {"DLP", "Exposure", "ExposureTimeInms", "AcquisitionEndLocation", "TableSpeed", "EstimatedDoseSaving"}
 )
-CONDITIONALS = 8  # regressions at most
+CONDITIONALS = 10  # regressions at most
 METHODS = ("naive Bayes", "multinomial regression", "boosted trees")
 LEAST = 100  # rows with a known value from which a context field is classified
 MOST_CLASSES = 200
@@ -32,6 +32,7 @@ IMPORTANT = (
     "XRayTubeCurrentInmA",
     "ScanLength",
     "WaterEquivalentDiameter",
+    "DataCollectionDiameter",
     "PatientWeight",
     "PatientAge",
     "MaximumXRayTubeCurrent",
