@@ -2,20 +2,23 @@
 
 Disagreement between what is claimed and what the command looks like is the published context-sensitive idea
 (Mahler et al. 2020). Two forms carry all the methods that learning compares: a table of weights per code
-(naive Bayes, multinomial regression), or an ONNX graph (boosted trees).
+(naive Bayes, multinomial regression), or boosted trees (in a grove with those of the other classifiers).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanward.layers.base import Part
-from scanward.layers.encoding import MISSING, Encoder, View
-from scanward.layers.graph import Graph
+from scanward.layers.encoding import FIRST, MISSING, Encoder, View
+
+NEVER = -16.0  # log probability of a class that was never learned
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,11 @@ class Classifier:
     at : (F,) int64
         First row of each field in ``weights``.
     weights : (C, K) float32, bias : (K,) float32
-        Log-linear form; empty when ``graph`` is used.
+        Log-linear form; empty when ``trees`` answer.
     classes : (K,) int64
-        The code of each class.
+        The code of each class; of a number, FIRST + its place between the ``edges``.
+    edges : tuple of float
+        Edges of the classes of a number (age bands, sizes), in the field's own scale; empty for a category.
     """
 
     target: int
@@ -45,28 +50,39 @@ class Classifier:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     classes: NDArray[np.int64]
-    graph: Graph | None = None
+    trees: bool = False
+    edges: tuple[float, ...] = ()
+    _place: dict[int, int] = field(init=False, repr=False, compare=False)
 
-    def log_probabilities(self, view: View) -> NDArray[np.float64]:
-        """(K,) natural log of the probability of each class."""
-        codes = view.code_array[self.fields]
-        if self.graph is None:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_place", {int(c): i for i, c in enumerate(self.classes)})
+
+    def log_probabilities(self, view: View, answer: NDArray[np.float32] | None) -> NDArray[np.float64]:
+        """(K,) natural log of the probability of each class; ``answer`` is that of the trees, where they are used."""
+        if answer is None:
+            codes = view.code_array[self.fields]
             logits = (self.weights[self.at + codes].sum(axis=0) + self.bias).astype(np.float64)
             logits -= logits.max()
             out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
             return out
-        features = np.concatenate([view.rounded_codes[self.fields], view.rounded_numbers[self.fields]])
-        return np.log(np.maximum(self.graph.run(features).astype(np.float64), 1e-7))
+        return np.log(np.maximum(answer.astype(np.float64), 1e-7))
 
-    def against(self, view: View) -> tuple[float, int] | None:
+    def claimed(self, view: View) -> int:
+        """Class that the context claims, MISSING when it says nothing."""
+        if not len(self.edges):
+            return view.codes[self.target]
+        number = view.numbers[self.target]
+        return MISSING if math.isnan(number) else FIRST + bisect_right(self.edges, number)
+
+    def against(self, view: View, answer: NDArray[np.float32] | None) -> tuple[float, int] | None:
         """Nats by which the best class beats the claimed one, and the best class's code; None to abstain."""
-        claimed = view.codes[self.target]
+        claimed = self.claimed(view)
         if claimed == MISSING:
             return None
-        logs = self.log_probabilities(view)
-        at = np.flatnonzero(self.classes == claimed)
-        own = float(logs[at[0]]) if len(at) else -16.0
-        best = int(np.argmax(logs))
+        logs = self.log_probabilities(view, answer)
+        at = self._place.get(claimed)
+        own = float(logs[at]) if at is not None else NEVER
+        best = int(logs.argmax())
         return max(0.0, float(logs[best]) - own), int(self.classes[best])
 
     def part(self) -> Part:
@@ -77,16 +93,28 @@ class Classifier:
             "bias": self.bias,
             "classes": self.classes,
         }
-        graphs = {} if self.graph is None else {"trees": self.graph.model}
-        return Part({"target": self.target, "method": self.method}, arrays, graphs)
+        settings = {
+            "target": self.target,
+            "method": self.method,
+            "trees": self.trees,
+            "edges": list(self.edges),
+        }
+        return Part(settings, arrays)
 
     @classmethod
     def from_part(cls, part: Part, encoder: Encoder) -> Classifier:
         """The inverse of :meth:`part`."""
         a = part.arrays
         at = np.asarray(encoder.offsets)[a["fields"]].astype(np.int64)
-        graph = Graph(part.graphs["trees"]) if "trees" in part.graphs else None
         s = part.settings
         return cls(
-            int(s["target"]), s["method"], a["fields"], at, a["weights"], a["bias"], a["classes"], graph
+            int(s["target"]),
+            s["method"],
+            a["fields"],
+            at,
+            a["weights"],
+            a["bias"],
+            a["classes"],
+            bool(s["trees"]),
+            tuple(float(e) for e in s["edges"]),
         )

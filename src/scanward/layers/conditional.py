@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from scanward.layers.base import Part
 from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
-from scanward.layers.graph import Graph, rounded
 from scanward.layers.usual import UsualValues
 
-AGES = np.array([0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 18.0])  # years: edges of the age groups
+AGES = (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 18.0)  # years: edges of the age groups
+UNKNOWN_AGE = len(AGES) + 1
+EXTRAS = 4  # numbers that each conditional adds to the features that all share
 BLIND = 16  # patterns of missing size fields
 SUPPORTS = (1, 3, 8, 20, 60)  # commands recorded of the element: bins of support
 
@@ -47,11 +48,12 @@ class Conditional:
         Intercept per level and group, already shrunk.
     spreads : tuple of (G + 1,) float64
         Expected residual spread per group and level, already shrunk.
-    trees : Graph or None
-        Correction; input is ``[linear prediction, intercept, codes..., numbers...,
-        deviations from usual..., distances from the linear prediction...]`` (the last tell a current from its limits).
     inputs : (D,) int64
         Fields given to the trees.
+    limits : (int, int)
+        Fields that bound the target from below and above (the limits of automatic exposure control), -1 for none.
+    trees : bool
+        Whether a correction by trees follows (in a grove with those of the other conditionals).
     sizes : (P,) int64, P <= 4
         Fields that tell the patient's size.
     blind_factors : (BLIND,) float64
@@ -72,52 +74,50 @@ class Conditional:
     sizes: NDArray[np.int64]
     age: int
     by_age: NDArray[np.float64]
-    trees: Graph | None = None
+    limits: tuple[int, int]
+    trees: bool = False
 
-    def expect(self, view: View, usual: UsualValues) -> tuple[float, float]:
-        """Expected value and spread, both in the target's own scale."""
-        level, row = usual.row(view)
-        numbers = view.number_array
-        middle = usual.middle[level][row]
+    def guess(self, numbers: NDArray[np.float64], group: int, level: int, row: int) -> tuple[float, float]:
+        """What the linear part expects, and its intercept, in the target's own scale (``group``: of ages)."""
         intercept = float(self.intercepts[level][row])
-        guess = intercept + float(self.design(numbers) @ self.slopes[level][row])
-        if self.trees is not None:
-            features = self.tree_features(view.code_array, numbers, middle, guess, intercept)
-            guess += float(self.trees.run(features)[0])
-        support = 0 if level else bisect_right(SUPPORTS, float(usual.support[0][row]))
-        factor = self.blind_factors[int(self.blind(numbers))] * self.support_factors[support]
-        return guess, float(self.spreads[level][row] * factor)
+        instead = self.by_age[group if self.age >= 0 else UNKNOWN_AGE]
+        return intercept + float(self.design(numbers, instead) @ self.slopes[level][row]), intercept
 
-    def design(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L)."""
+    def spread(self, view: View, usual: UsualValues, level: int, row: int) -> float:
+        """Expected spread around the expectation, in the target's own scale."""
+        numbers = view.numbers
+        pattern = sum(1 << i for i, size in enumerate(self.sizes) if math.isnan(numbers[size]))
+        support = 0 if level else bisect_right(SUPPORTS, float(usual.support[0][row]))
+        factor = self.blind_factors[pattern] * self.support_factors[support]
+        return float(self.spreads[level][row] * factor)
+
+    def design(self, numbers: NDArray[np.float64], instead: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L).
+
+        Who is not weighed is taken to be as heavy as others of that age: ``instead`` is the row of ``by_age``.
+        """
         x = numbers[..., self.linear]
         missing = np.isnan(x)
-        # Who is not weighed is taken to be as heavy as others of that age.
-        age = numbers[..., self.age] if self.age >= 0 else np.full(numbers.shape[:-1], np.nan)
-        instead = self.by_age[
-            np.where(np.isnan(age), len(AGES) + 1, np.searchsorted(AGES, age, side="right"))
-        ]
         return np.concatenate([np.where(missing, instead, x) - self.centre, missing], axis=-1)
 
+    def designs(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2 L) the same for many commands."""
+        known = self.age >= 0
+        groups = (
+            [age_group(float(a)) for a in numbers[:, self.age]] if known else [UNKNOWN_AGE] * len(numbers)
+        )
+        return self.design(numbers, self.by_age[groups])
+
     def blind(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Which of ``sizes`` are missing, as a binary number; () or (N,)."""
+        """(N,) which of ``sizes`` are missing, as a binary number, for many commands."""
         bits: NDArray[np.int64] = np.isnan(numbers[..., self.sizes]) @ (1 << np.arange(len(self.sizes)))
         return bits
 
-    def tree_features(
-        self,
-        codes: NDArray[np.int64],
-        numbers: NDArray[np.float64],
-        middle: NDArray[np.float32],
-        guess: float,
-        intercept: float,
-    ) -> NDArray[np.float32]:
-        """One row for the trees (see ``trees``)."""
-        i = self.inputs
-        values = np.concatenate(
-            [[guess, intercept], codes[i], numbers[i], numbers[i] - middle[i], guess - numbers[i]]
-        )
-        return rounded(values)
+    def extras(self, guess: float, intercept: float, numbers: NDArray[np.float64]) -> list[float]:
+        """(EXTRAS,) what the trees are told beside the shared features: the guess, and how far limits are from it."""
+        low = numbers[self.limits[0]] if self.limits[0] >= 0 else math.nan
+        high = numbers[self.limits[1]] if self.limits[1] >= 0 else math.nan
+        return [guess, intercept, guess - low, guess - high]
 
     def part(self) -> Part:
         """For a bundle."""
@@ -134,8 +134,8 @@ class Conditional:
             arrays[f"slopes{level}"] = self.slopes[level]
             arrays[f"intercepts{level}"] = self.intercepts[level]
             arrays[f"spreads{level}"] = self.spreads[level]
-        graphs = {} if self.trees is None else {"trees": self.trees.model}
-        return Part({"target": self.target, "age": self.age}, arrays, graphs)
+        settings = {"target": self.target, "age": self.age, "limits": list(self.limits), "trees": self.trees}
+        return Part(settings, arrays)
 
     @classmethod
     def from_part(cls, part: Part) -> Conditional:
@@ -154,8 +154,19 @@ class Conditional:
             a["sizes"],
             int(part.settings["age"]),
             a["by_age"],
-            Graph(part.graphs["trees"]) if "trees" in part.graphs else None,
+            (int(part.settings["limits"][0]), int(part.settings["limits"][1])),
+            bool(part.settings["trees"]),
         )
+
+
+def age_group(age: float) -> int:
+    """Row of ``by_age`` for an age in years (NaN: unknown)."""
+    return UNKNOWN_AGE if math.isnan(age) else bisect_right(AGES, age)
+
+
+def shared_features(view: View, usual: UsualValues, level: int, row: int) -> NDArray[np.float64]:
+    """(3 F,) codes, numbers, deviations from what is usual: what the trees of all conditionals look at."""
+    return np.concatenate([view.code_array, view.number_array, view.number_array - usual.middle[level][row]])
 
 
 def in_units(encoder: Encoder, field: int, value: float) -> float:

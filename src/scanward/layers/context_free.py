@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome
 from scanward.layers.base import Part
 from scanward.layers.encoding import DOSE_BLOCK, RANGE_BLOCK, Encoder, View
-from scanward.layers.graph import Graph
+from scanward.layers.graph import Grove
 from scanward.layers.masked import MaskedNet
 from scanward.layers.neighbours import Neighbours
 from scanward.layers.phrases import code_objection, range_objection
@@ -33,15 +33,11 @@ class FieldModel:
     """
 
     target: int
-    inputs: NDArray[np.int64]
-    graph: Graph
     spread: float
     classes: NDArray[np.int64]
 
-    def judge(self, view: View) -> tuple[float, float | int]:
-        """Nats of surprise (or half the squared residual), and the expected value or code."""
-        features = np.concatenate([view.rounded_codes[self.inputs], view.rounded_numbers[self.inputs]])
-        out = self.graph.run(features)
+    def judge(self, view: View, out: NDArray[np.float32]) -> tuple[float, float | int]:
+        """Nats of surprise (or half the squared residual) of what the trees answered; the expected value or code."""
         if len(self.classes) == 0:
             number = view.numbers[self.target]
             expected = float(out[0])
@@ -71,6 +67,7 @@ class ContextFreeLayer:
     encoder: Encoder
     net: MaskedNet
     models: tuple[FieldModel, ...]
+    grove: Grove  # the trees of the models, over codes and numbers of all fields
     neighbours: Neighbours
     name: LayerName = LayerName.CONTEXT_FREE
 
@@ -89,8 +86,9 @@ class ContextFreeLayer:
         for field, value in zip(self.net.fields, deep, strict=True):
             features[f"cf.deep.{self.encoder.fields[field].name}"] = float(value)
         objections: list[Objection] = []
-        for model in self.models:
-            nats, expected = model.judge(view)
+        answers = self.grove.run(np.concatenate([view.rounded_codes, view.rounded_numbers]))
+        for model, answer in zip(self.models, answers, strict=True):
+            nats, expected = model.judge(view, answer)
             learned = self.encoder.fields[model.target]
             features[f"cf.trees.{learned.name}"] = nats
             if nats > STRANGE:
@@ -125,13 +123,11 @@ class ContextFreeLayer:
 
     def part(self) -> Part:
         """For a bundle (the shared encoder travels apart)."""
-        parts = {"net": self.net.part(), "neighbours": self.neighbours.part()}
+        parts = {"net": self.net.part(), "neighbours": self.neighbours.part(), "grove": self.grove.part()}
         settings: dict[str, Any] = {}
         for i, model in enumerate(self.models):
             parts[f"model{i}"] = Part(
-                {"target": model.target, "spread": model.spread},
-                {"inputs": model.inputs, "classes": model.classes},
-                {"trees": model.graph.model},
+                {"target": model.target, "spread": model.spread}, {"classes": model.classes}
             )
         joined = Part.joined(parts)
         settings = {**joined.settings, "models": len(self.models)}
@@ -144,13 +140,8 @@ class ContextFreeLayer:
         for i in range(int(part.settings["models"])):
             p = part.scoped(f"model{i}")
             models.append(
-                FieldModel(
-                    int(p.settings["target"]),
-                    p.arrays["inputs"],
-                    Graph(p.graphs["trees"]),
-                    float(p.settings["spread"]),
-                    p.arrays["classes"],
-                )
+                FieldModel(int(p.settings["target"]), float(p.settings["spread"]), p.arrays["classes"])
             )
         net = MaskedNet.from_part(part.scoped("net"), encoder)
-        return cls(encoder, net, tuple(models), Neighbours.from_part(part.scoped("neighbours")))
+        grove = Grove.from_part(part.scoped("grove"))
+        return cls(encoder, net, tuple(models), grove, Neighbours.from_part(part.scoped("neighbours")))

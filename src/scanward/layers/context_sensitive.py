@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome, Severity
 from scanward.layers.base import Part
 from scanward.layers.classifier import Classifier
-from scanward.layers.conditional import Conditional
-from scanward.layers.encoding import MISSING, Encoder
-from scanward.layers.phrases import code_objection, range_objection, value_objection
+from scanward.layers.conditional import Conditional, age_group, shared_features
+from scanward.layers.encoding import MISSING, Encoder, View
+from scanward.layers.graph import Grove, rounded
+from scanward.layers.phrases import class_objection, range_objection, value_objection
 from scanward.layers.usual import UsualValues
 
 UNUSUAL = 4.0  # nats from which a discrete value is named
@@ -41,6 +44,8 @@ class ContextSensitiveLayer:
     usual: UsualValues
     conditionals: tuple[Conditional, ...]
     classifiers: tuple[Classifier, ...]
+    expectations: Grove  # trees of the conditionals
+    suspicions: Grove  # trees of the classifiers
     name: LayerName = LayerName.CONTEXT_SENSITIVE
 
     def start(self) -> Residuals:
@@ -93,6 +98,7 @@ class ContextSensitiveLayer:
         features["cs.usual.third"] = ranked[2] if len(ranked) > 2 else 0.0
         features["cs.usual.away"] = float(away)
         score = total
+        expected_of = self._expectations(view, level, row)
         for model in self.conditionals:
             learned = encoder.fields[model.target]
             number = view.numbers[model.target]
@@ -100,7 +106,7 @@ class ContextSensitiveLayer:
                 features[f"cs.expect.{learned.name}"] = math.nan
                 features[f"cs.gap.{learned.name}"] = math.nan
                 continue
-            expected, width = model.expect(view, usual)
+            expected, width = expected_of[model.target], model.spread(view, usual, level, row)
             z = max(-CUT, min(CUT, (number - expected) / width))
             features[f"cs.expect.{learned.name}"] = z
             features[f"cs.gap.{learned.name}"] = number - expected
@@ -120,16 +126,15 @@ class ContextSensitiveLayer:
         features["cs.evidence"] = sum(max(0.0, n - 2.0) for n in odd) + sum(
             max(0.0, 0.5 * min(z, 8.0) ** 2 - 2.0) for z in far
         )
+        suspicions = iter(self.suspicions.run(np.concatenate([view.rounded_codes, view.rounded_numbers])))
         for classifier in self.classifiers:
             learned = encoder.fields[classifier.target]
-            answer = classifier.against(view)
+            answer = classifier.against(view, next(suspicions) if classifier.trees else None)
             features[f"cs.against.{learned.name}"] = math.nan if answer is None else answer[0]
             if answer is not None and answer[0] > AGAINST:
                 score += answer[0]
                 reason = "is not what the command looks like it is for"
-                objections.append(
-                    code_objection(encoder, classifier.target, view, [answer[1]], reason, answer[0])
-                )
+                objections.append(class_objection(encoder, classifier, view, answer[1], reason, answer[0]))
         dose = features.get("cs.expect.CTDIvol", features.get("cs.expect.XRayTubeCurrentInmA", math.nan))
         features["cs.earlier"] = state.total / state.number if state.number else math.nan
         features["cs.beyond_earlier"] = dose - features["cs.earlier"]
@@ -151,9 +156,28 @@ class ContextSensitiveLayer:
         found = tuple(sorted(objections, key=lambda o: -o.weight))
         return Opinion(self.name, outcome, found, score, features=features), state
 
+    def _expectations(self, view: View, level: int, row: int) -> dict[int, float]:
+        """What each conditional expects, by target."""
+        numbers = view.number_array
+        age = self.encoder.index.get("PatientAge")
+        group = age_group(view.numbers[age] if age is not None else math.nan)
+        guesses = [model.guess(numbers, group, level, row) for model in self.conditionals]
+        told = [
+            model.extras(*guess, numbers)
+            for model, guess in zip(self.conditionals, guesses, strict=True)
+            if model.trees
+        ]
+        shared = shared_features(view, self.usual, level, row)
+        corrections = iter(self.expectations.run(rounded(np.concatenate([shared, *told]))))
+        return {
+            model.target: guess[0] + (float(next(corrections)[0]) if model.trees else 0.0)
+            for model, guess in zip(self.conditionals, guesses, strict=True)
+        }
+
     def part(self) -> Part:
         """For a bundle (the shared encoder travels apart)."""
         parts = {"usual": self.usual.part()}
+        parts |= {"expectations": self.expectations.part(), "suspicions": self.suspicions.part()}
         parts |= {f"conditional{i}": m.part() for i, m in enumerate(self.conditionals)}
         parts |= {f"classifier{i}": m.part() for i, m in enumerate(self.classifiers)}
         joined = Part.joined(parts)
@@ -174,4 +198,6 @@ class ContextSensitiveLayer:
                 Classifier.from_part(part.scoped(f"classifier{i}"), encoder)
                 for i in range(int(s["classifiers"]))
             ),
+            Grove.from_part(part.scoped("expectations")),
+            Grove.from_part(part.scoped("suspicions")),
         )

@@ -311,6 +311,12 @@ def _learn_field(name: str, group: str, values: list[str | float], bins: int, di
         numbers.min() > 0 and numbers.max() > 3 * max(float(np.median(numbers)), 1e-9)
     )
     ratio = ratio or name in ("ScanLength", "ExposureTimeInms", "WaterEquivalentDiameter", "PatientWeight")
+    ratio = ratio or name in (
+        "AECMinimumTubeCurrent",
+        "AECMaximumTubeCurrent",
+        "QualityReferenceMAs",
+        "NoiseIndex",
+    )
     log = bool(ratio and numbers.min() >= 0 and name != "PatientAge")
     scaled = np.array([_scaled(float(v), log) for v in numbers])
     edges = np.unique(np.quantile(scaled, np.linspace(0, 1, bins + 1)[1:-1]))

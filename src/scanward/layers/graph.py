@@ -6,11 +6,13 @@ for every split threshold between two neighbours in float32, so both engines tak
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scanward.layers.base import Part
 from scanward.layers.onnx_session import session
 
 ABSENT = -999.0  # stands for a missing number; no learned feature comes near it
@@ -47,3 +49,35 @@ class Graph:
         out = self._session.run(self._output, {self._input: features if many else features[None, :]})[0]
         array = np.asarray(out, dtype=np.float32)
         return array.reshape(len(features), -1) if many else array.reshape(-1)
+
+
+class Grove:
+    """Several ensembles of trees in one graph over one shared row of features: one call answers all.
+
+    ``widths`` says how many numbers each ensemble answers with, in order. An empty grove has no graph.
+    """
+
+    def __init__(self, graph: Graph | None, widths: tuple[int, ...]) -> None:
+        self.graph = graph
+        self.widths = widths
+        ends = np.cumsum([0, *widths])
+        self._slices = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+
+    def run(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Answers of each ensemble for one row (D,)."""
+        if self.graph is None:
+            return []
+        out = self.graph.run(features)
+        return [out[s] for s in self._slices]
+
+    def part(self) -> Part:
+        """For a bundle."""
+        return Part(
+            {"widths": list(self.widths)}, {}, {} if self.graph is None else {"trees": self.graph.model}
+        )
+
+    @classmethod
+    def from_part(cls, part: Part) -> Grove:
+        """The inverse of :meth:`part`."""
+        graph = Graph(part.graphs["trees"]) if "trees" in part.graphs else None
+        return cls(graph, tuple(int(w) for w in part.settings["widths"]))

@@ -18,18 +18,25 @@ from scanward.layers.encoding import Encoder, View
 F32 = NDArray[np.float32]
 
 
+NEVER = np.float32(-1e9)  # logit of a code that does not belong to the field asked for
+
+
 @dataclass(frozen=True)
 class MaskedNet:
-    """Weights. C codes, F fields seen, H hidden units.
+    """Weights. C codes, F fields seen, H hidden units, B codes of the largest field.
 
     Attributes
     ----------
     fields : (F,) int64
         Fields that go in and are asked for.
-    embed : (C, H), hidden : (H,), mask : (F, H)
+    embed : (C, H), bias : (H,), mask : (F, H)
         First layer: one row a code, bias, one row for "hidden from you".
     w1 : (H, H), b1 : (H,), w2 : (H, C), b2 : (C,)
         Residual hidden layer and output.
+    at : (F,) int64
+        First code of each field.
+    heads : (F, H, B), head_bias : (F, B)
+        ``w2`` and ``b2`` cut up by field: each question is answered over its own codes only.
     """
 
     fields: NDArray[np.int64]
@@ -40,44 +47,50 @@ class MaskedNet:
     b1: F32
     w2: F32
     b2: F32
-    at: NDArray[np.int64]  # (F,) first code of each field
-    own: NDArray[np.bool_]  # (F, C) which outputs belong to the field asked for
+    at: NDArray[np.int64]
+    heads: F32
+    head_bias: F32
 
     def surprises(self, view: View) -> F32:
         """(F,) nats of surprise of each field's value, given all the others."""
-        codes = self.at + view.code_array[self.fields]
-        rows = self.embed[codes]
+        own = view.code_array[self.fields]
+        rows = self.embed[self.at + own]
         first = np.maximum(rows.sum(axis=0) - rows + self.mask + self.bias, 0)  # (F, H)
-        second = np.maximum(first @ self.w1 + self.b1, 0) + first  # (F, H)
-        logits = np.where(self.own, second @ self.w2 + self.b2, -np.inf)  # (F, C)
-        top = logits.max(axis=1)
-        total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
-        out: F32 = (total - logits[np.arange(len(codes)), codes]).astype(np.float32)
+        logits = self._logits(first)
+        logits -= logits.max(axis=1, keepdims=True)
+        out: F32 = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(own)), own]
         return out
 
     def likely(self, view: View, field: int) -> int:
         """Code that the network would have expected in the place of ``fields[field]``."""
-        codes = self.at + view.code_array[self.fields]
-        rows = self.embed[codes]
-        first = np.maximum(rows.sum(axis=0) - rows[field] + self.mask[field] + self.bias, 0)
-        logits = (np.maximum(first @ self.w1 + self.b1, 0) + first) @ self.w2 + self.b2
-        return int(np.argmax(np.where(self.own[field], logits, -np.inf)) - self.at[field])
+        rows = self.embed[self.at + view.code_array[self.fields]]
+        first = np.maximum(rows.sum(axis=0) - rows + self.mask + self.bias, 0)
+        return int(np.argmax(self._logits(first)[field]))
+
+    def _logits(self, first: F32) -> F32:
+        second = np.maximum(first @ self.w1 + self.b1, 0) + first  # (F, H)
+        out: F32 = np.matmul(second[:, None, :], self.heads)[:, 0, :] + self.head_bias  # (F, B)
+        return out
 
     def part(self) -> Part:
         """For a bundle."""
-        names = ("fields", "embed", "bias", "mask", "w1", "b1", "w2", "b2")
-        return Part({}, {name: getattr(self, name) for name in names})
+        return Part({}, {name: getattr(self, name) for name in _STORED})
 
     @classmethod
     def from_part(cls, part: Part, encoder: Encoder) -> MaskedNet:
         """The inverse of :meth:`part`."""
-        at, own = blocks(encoder, part.arrays["fields"])
-        return cls(at=at, own=own, **part.arrays)
+        a = part.arrays
+        offsets = np.asarray(encoder.offsets)
+        at, end = offsets[a["fields"]], offsets[a["fields"] + 1]
+        widest = int((end - at).max())
+        heads = np.zeros((len(at), a["w2"].shape[0], widest), dtype=np.float32)
+        head_bias = np.full((len(at), widest), NEVER, dtype=np.float32)
+        for f, (low, high) in enumerate(zip(at, end, strict=True)):
+            heads[f, :, : high - low] = a["w2"][:, low:high]
+            head_bias[f, : high - low] = a["b2"][low:high]
+        return cls(
+            at=at.astype(np.int64), heads=heads, head_bias=head_bias, **{name: a[name] for name in _STORED}
+        )
 
 
-def blocks(encoder: Encoder, fields: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """First code of each field (F,), and which of the C codes belong to it (F, C)."""
-    at = np.asarray(encoder.offsets)[fields]
-    end = np.asarray(encoder.offsets)[fields + 1]
-    code = np.arange(encoder.offsets[-1])
-    return at.astype(np.int64), (code >= at[:, None]) & (code < end[:, None])
+_STORED = ("fields", "embed", "bias", "mask", "w1", "b1", "w2", "b2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from scanward.layers.base import Part
 from scanward.layers.encoding import View
+
+_MISSING = -1e6
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,29 @@ class Neighbours:
     numbers: NDArray[np.float32]
     scale: NDArray[np.float32]
     k: int
+    _discrete: NDArray[np.int16] = field(init=False, repr=False, compare=False)
+    _smooth: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _which: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        smooth = self.scale > 0
+        # A missing number stands far from every other number, and on another missing one.
+        scaled = np.where(np.isnan(self.numbers), _MISSING, self.numbers / np.where(smooth, self.scale, 1.0))
+        object.__setattr__(self, "_discrete", np.ascontiguousarray(self.codes[:, ~smooth]))
+        object.__setattr__(self, "_smooth", np.ascontiguousarray(scaled[:, smooth].astype(np.float32)))
+        object.__setattr__(self, "_which", (self.fields[~smooth], self.fields[smooth], self.scale[smooth]))
 
     def distance(self, view: View) -> float:
         """Mean distance per field to the k-th nearest landmark, 0 to 1."""
-        code = view.code_array[self.fields]
-        number = view.number_array[self.fields]
-        apart = (self.codes != code).astype(np.float32)
-        smooth = (self.scale > 0) & ~np.isnan(number)
-        if smooth.any():
-            gap = np.abs(self.numbers[:, smooth] - number[smooth].astype(np.float32)) / self.scale[smooth]
-            apart[:, smooth] = np.where(np.isnan(gap), 1.0, np.minimum(gap, 1.0))
-        total = apart.mean(axis=1)
-        return float(np.partition(total, self.k - 1)[self.k - 1])
+        discrete, smooth, scale = self._which
+        apart = (self._discrete != view.code_array[discrete]).sum(axis=1)
+        number = view.number_array[smooth] / scale
+        number[np.isnan(number)] = _MISSING
+        gaps = np.abs(self._smooth - number.astype(np.float32))
+        total = apart + np.minimum(gaps, 1.0, out=gaps).sum(axis=1)
+        return float(np.partition(total, self.k - 1)[self.k - 1]) / len(self.fields)
 
     def part(self) -> Part:
         """For a bundle."""

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from scanward.commands import Objection, Severity, unit_of
+from scanward.layers.classifier import Classifier
 from scanward.layers.conditional import in_units
 from scanward.layers.encoding import FIRST, MISSING, UNKNOWN, Encoder, View
 from scanward.layers.usual import UsualValues
@@ -64,6 +65,30 @@ def code_objection(
         values=values,
         severity=Severity.ALERT,
         weight=weight,
+    )
+
+
+def class_objection(
+    encoder: Encoder, classifier: Classifier, view: View, best: int, reason: str, weight: float
+) -> Objection:
+    """An objection to what a command claims to be for, with the class it looks like."""
+    field = classifier.target
+    if not classifier.edges:
+        return code_objection(encoder, field, view, [best], reason, weight)
+    name = encoder.fields[field].name
+    at = best - FIRST
+    low = in_units(encoder, field, classifier.edges[at - 1]) if at > 0 else None
+    high = in_units(encoder, field, classifier.edges[at]) if at < len(classifier.edges) else None
+    text = (
+        f"below {high:.4g}"
+        if low is None
+        else f"{low:.4g} or more"
+        if high is None
+        else f"{low:.4g} to {high:.4g}"
+    )
+    found = _found(encoder, field, view)
+    return Objection(
+        name, reason, found, with_unit(text, name), low, high, severity=Severity.ALERT, weight=weight
     )
 
 

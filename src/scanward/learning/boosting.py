@@ -5,6 +5,7 @@ The export is our own: the format is a table of nodes, and a converter is one mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightgbm
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.errors import LearningError
-from scanward.layers.graph import Graph
+from scanward.layers.graph import Graph, Grove, rounded
 
 COMPARED_ROWS = 2000  # rows on which the exported graph must agree with its original
 TOLERANCE = 1e-4  # float32 sums of a few hundred leaves differ by no more than this
@@ -150,3 +151,47 @@ def _onnx(booster: lightgbm.Booster, *, softmax: bool) -> bytes:
     sets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
     proto = helper.make_model(graph, opset_imports=sets, ir_version=8, producer_name="scanward")
     return bytes(proto.SerializeToString())
+
+
+def merge(graphs: Sequence[Graph], columns: Sequence[NDArray[np.int64]], width: int, *, what: str) -> Grove:
+    """Several exported ensembles as one graph over a shared row of ``width`` features.
+
+    ``columns[i]`` says where in the shared row the features of graph i are. The merged graph is compared with its
+    parts on random rows, and refused when it differs.
+    """
+    from onnx import TensorProto, helper, load_from_string
+
+    if not graphs:
+        return Grove(None, ())
+    steps, outputs, widths = [], [], []
+    for i, (graph, where) in enumerate(zip(graphs, columns, strict=True)):
+        proto = load_from_string(graph.model)
+        widths.append(proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+        for node in proto.graph.node:
+            for attribute in node.attribute:
+                if attribute.name == "nodes_featureids":
+                    attribute.ints[:] = [int(where[f]) for f in attribute.ints]
+            node.input[:] = ["features" if name == "features" else f"{name}{i}" for name in node.input]
+            node.output[:] = [f"{name}{i}" for name in node.output]
+            steps.append(node)
+        outputs.append(f"{proto.graph.output[0].name}{i}")
+    steps.append(helper.make_node("Concat", outputs, ["answers"], axis=1))
+    merged = helper.make_graph(
+        steps,
+        "grove",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("answers", TensorProto.FLOAT, [None, sum(widths)])],
+    )
+    sets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(merged, opset_imports=sets, ir_version=8, producer_name="scanward")
+    grove = Grove(Graph(bytes(model.SerializeToString())), tuple(widths))
+    rng = np.random.default_rng(0)
+    for row in rounded(rng.normal(0, 3, (16, width))):
+        for graph, where, answer in zip(graphs, columns, grove.run(row), strict=True):
+            if not np.allclose(graph.run(row[where]), answer, rtol=TOLERANCE, atol=TOLERANCE):
+                raise LearningError(
+                    "a merged model disagrees with its parts",
+                    what,
+                    "report this with the version of onnxruntime",
+                )
+    return grove

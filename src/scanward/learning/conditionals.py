@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from scanward.commands import SIZE_FIELDS
 from scanward.layers.conditional import AGES, BLIND, SUPPORTS, Conditional
-from scanward.layers.encoding import ELEMENT, GROUP_LEVELS, REGION, TYPE, Encoder, Rows
+from scanward.layers.encoding import DOSE_BLOCK, ELEMENT, GROUP_LEVELS, REGION, TYPE, Encoder, Rows
+from scanward.layers.graph import Graph, rounded
 from scanward.layers.usual import UsualValues
 from scanward.learning.boosting import boost, export
 
 SLOPE_PENALTY = (30.0, 30.0, 40.0, 10.0, 2.0)  # ridge penalty of slopes per level, finest first, in commands
 INTERCEPT_PRIOR = 1.5  # weight, in commands, of the coarser group's intercept
 SPREAD_PRIOR = 15.0  # weight, in commands, of the coarser group's residual spread
+LIMITS = ("AECMinimumTubeCurrent", "AECMaximumTubeCurrent")
 HUBER = 2.0  # residuals beyond this many robust spreads pull no harder (Huber 1964)
 CUT = 4.0  # residuals beyond this many robust spreads are cut for the trees
 FOLDS = 3
@@ -32,7 +34,7 @@ def learn_conditional(
     *,
     seed: int = 0,
     rounds: int = 120,
-) -> Conditional | None:
+) -> tuple[Conditional, Graph | None] | None:
     """Fit the hierarchy, then the trees on what it leaves; None when there is too little to learn from.
 
     Parameters
@@ -63,6 +65,8 @@ def learn_conditional(
     age = encoder.index.get("PatientAge", -1)
     age = -1 if age == target else age
     by_age = _by_age(rows.numbers, linear, np.isin(linear, sizes), centre, age)
+    bounds = LIMITS if encoder.fields[target].name in DOSE_BLOCK else ()
+    limits = (encoder.index.get(bounds[0], -1), encoder.index.get(bounds[1], -1)) if bounds else (-1, -1)
     empty = Conditional(
         target,
         linear,
@@ -76,8 +80,9 @@ def learn_conditional(
         sizes,
         age,
         by_age,
+        limits,
     )
-    x = empty.design(rows.numbers)
+    x = empty.designs(rows.numbers)
     scale = x.std(axis=0)
     x = np.where(scale > 1e-9, x / np.maximum(scale, 1e-9), 0.0)
     fine = np.isin(np.concatenate([linear, linear]), sizes)
@@ -111,6 +116,7 @@ def learn_conditional(
         sizes,
         age,
         by_age,
+        limits,
     )
     # The trees see some protocols as if they had never been met, so that they can help when one is new.
     rng = np.random.default_rng(seed)
@@ -122,11 +128,12 @@ def learn_conditional(
         usual.middle[REGION][rows.groups[:, REGION] + 1],
         usual.middle[0][rows.groups[:, 0] + 1],
     )
-    features = np.stack(
-        [
-            model.tree_features(c, n, m, float(g), float(i))
-            for c, n, m, g, i in zip(rows.codes, rows.numbers, middle, guess, inter, strict=True)
-        ]
+    p = np.array(predictors, dtype=np.int64)
+    extras = np.array(
+        [model.extras(float(g), float(i), n) for g, i, n in zip(guess, inter, rows.numbers, strict=True)]
+    )
+    features = rounded(
+        np.column_stack([rows.codes[:, p], rows.numbers[:, p], rows.numbers[:, p] - middle[:, p], extras])
     )
     residual = y - guess
     bound = CUT * _by_type(rows, residual)
@@ -137,7 +144,7 @@ def learn_conditional(
     )
     left = residual - np.asarray(booster.predict(features))
     checked = ~half & ~stranger
-    graph = None
+    graph: Graph | None = None
     if np.abs(left[checked]).mean() < 0.99 * np.abs(residual[checked]).mean():
         booster = boost(features, clipped, objective="regression", rounds=rounds, rate=0.06, seed=seed)
         graph = export(booster, features, what=f"conditional of {encoder.fields[target].name}")
@@ -156,13 +163,14 @@ def learn_conditional(
         share[fair], np.searchsorted(SUPPORTS, known[fair], side="right"), len(SUPPORTS) + 1
     )
     blind_factors, support_factors = (np.maximum(f, 0.5) for f in (blind_factors, support_factors))
-    return replace(
+    learned = replace(
         model,
         spreads=tuple(spreads),
-        trees=graph,
         blind_factors=blind_factors,
         support_factors=support_factors,
+        trees=graph is not None,
     )
+    return learned, graph
 
 
 def _by_age(numbers: F64, linear: NDArray[np.int64], size: NDArray[np.bool_], centre: F64, age: int) -> F64:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from scanward.layers.context_free import ContextFreeLayer, FieldModel, unrelated
 from scanward.layers.encoding import Encoder, Rows
-from scanward.layers.graph import rounded
+from scanward.layers.graph import Graph, rounded
 from scanward.layers.neighbours import Neighbours
-from scanward.learning.boosting import boost, export
+from scanward.learning.boosting import boost, export, merge
 from scanward.learning.deep import train_masked
 
-LANDMARKS = 1000  # recorded commands kept for the neighbour distance
+LANDMARKS = 500  # recorded commands kept for the neighbour distance
 NEAREST = 5
 MODELS = 8  # field models at most: each costs time at every decision
 # Modelled first when they are there; the rest follow in order of name.
@@ -41,12 +41,19 @@ def learn_context_free(
 ) -> ContextFreeLayer:
     """Fit the three methods on N clean commands."""
     net = train_masked(encoder, rows, seed=seed, steps=steps, tick=lambda share: tick(0.6 * share))
-    models = []
+    models: list[FieldModel] = []
+    graphs: list[Graph] = []
+    columns: list[NDArray[np.int64]] = []
     targets = _targets(encoder, rows)
     for i, target in enumerate(targets):
-        models.append(_field_model(encoder, rows, target, seed))
+        model, graph = _field_model(encoder, rows, target, seed)
+        inputs = np.array(unrelated(encoder, target), dtype=np.int64)
+        models.append(model)
+        graphs.append(graph)
+        columns.append(np.concatenate([inputs, len(encoder.fields) + inputs]))
         tick(0.6 + 0.4 * (i + 1) / len(targets))
-    return ContextFreeLayer(encoder, net, tuple(models), learn_neighbours(encoder, rows, seed))
+    grove = merge(graphs, columns, 2 * len(encoder.fields), what="field models")
+    return ContextFreeLayer(encoder, net, tuple(models), grove, learn_neighbours(encoder, rows, seed))
 
 
 def _targets(encoder: Encoder, rows: Rows) -> list[int]:
@@ -56,7 +63,7 @@ def _targets(encoder: Encoder, rows: Rows) -> list[int]:
     return varied[:MODELS]
 
 
-def _field_model(encoder: Encoder, rows: Rows, target: int, seed: int) -> FieldModel:
+def _field_model(encoder: Encoder, rows: Rows, target: int, seed: int) -> tuple[FieldModel, Graph]:
     inputs = np.array(unrelated(encoder, target), dtype=np.int64)
     features = rounded(np.column_stack([rows.codes[:, inputs], rows.numbers[:, inputs]]))
     name = encoder.fields[target].name
@@ -71,14 +78,14 @@ def _field_model(encoder: Encoder, rows: Rows, target: int, seed: int) -> FieldM
         left = y[held] - np.asarray(probe.predict(x[held]))
         spread = max(1.4826 * float(np.median(np.abs(left))), 0.02)
         booster = boost(x, y, objective="regression_l1", rounds=80, seed=seed)
-        return FieldModel(target, inputs, export(booster, x, what=f"field model of {name}"), spread, none)
+        return FieldModel(target, spread, none), export(booster, x, what=f"field model of {name}")
     classes, y = np.unique(rows.codes[:, target], return_inverse=True)
     rounds = max(8, min(30, 160 // len(classes)))
     booster = boost(
         features, y, objective="multiclass", rounds=rounds, classes=len(classes), rate=0.15, seed=seed
     )
     graph = export(booster, features, what=f"field model of {name}", raw=False)
-    return FieldModel(target, inputs, graph, 1.0, classes.astype(np.int64))
+    return FieldModel(target, 1.0, classes.astype(np.int64)), graph
 
 
 def learn_neighbours(encoder: Encoder, rows: Rows, seed: int) -> Neighbours:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from scanward.commands import Group
 from scanward.layers.classifier import Classifier
+from scanward.layers.conditional import EXTRAS, Conditional
 from scanward.layers.context_sensitive import ContextSensitiveLayer
-from scanward.layers.encoding import DOSE_BLOCK, MISSING, RANGE_BLOCK, Encoder, Rows
-from scanward.layers.graph import rounded
-from scanward.learning.boosting import boost, export
+from scanward.layers.encoding import AGE_BANDS, DOSE_BLOCK, FIRST, MISSING, RANGE_BLOCK, Encoder, Rows
+from scanward.layers.graph import Graph, rounded
+from scanward.learning.boosting import boost, export, merge
 from scanward.learning.conditionals import learn_conditional
 from scanward.learning.usual_values import learn_usual
 
@@ -25,6 +26,7 @@ CONDITIONALS = 10  # regressions at most
 METHODS = ("naive Bayes", "multinomial regression", "boosted trees")
 LEAST = 100  # rows with a known value from which a context field is classified
 MOST_CLASSES = 200
+MEASURED = "WaterEquivalentDiameter"
 
 Codes = NDArray[np.int64]
 IMPORTANT = (
@@ -71,21 +73,50 @@ def learn_context_sensitive(
     """Fit on N clean commands; ``methods`` names the classifier to use for each context field."""
     usual = learn_usual(encoder, rows)
     targets = _targets(encoder, rows)
-    conditionals = []
+    conditionals: list[Conditional] = []
+    graphs: list[Graph] = []
+    columns: list[Codes] = []
+    size = len(encoder.fields)
     for i, target in enumerate(targets):
-        model = learn_conditional(encoder, rows, usual, target, _predictors(encoder, target), seed=seed)
-        if model is not None:
-            conditionals.append(model)
+        answer = learn_conditional(encoder, rows, usual, target, _predictors(encoder, target), seed=seed)
+        if answer is not None:
+            conditionals.append(answer[0])
+            if answer[1] is not None:
+                graphs.append(answer[1])
+                columns.append(_columns(encoder, answer[0], len(columns)))
         tick(0.5 * (i + 1) / len(targets))
     classifiers: list[Classifier] = []
+    suspicious: list[Graph] = []
     for i, name in enumerate(CLASSIFIED):
         if name in encoder.index:
             # Without a comparison, the method that a table of counts can carry anywhere.
             method = (methods or {}).get(name, "naive Bayes")
-            classifier = _classifier(encoder, rows, encoder.index[name], seed, method)
-            classifiers += [classifier] if classifier is not None else []
+            found = _classifier(encoder, rows, encoder.index[name], seed, method)
+            if found is not None:
+                classifiers.append(found[0])
+                suspicious += [found[1]] if found[1] is not None else []
         tick(0.5 + 0.5 * (i + 1) / len(CLASSIFIED))
-    return ContextSensitiveLayer(encoder, usual, tuple(conditionals), tuple(classifiers))
+    looked_at = [c.fields for c in classifiers if c.trees]
+    return ContextSensitiveLayer(
+        encoder,
+        usual,
+        tuple(conditionals),
+        tuple(classifiers),
+        merge(graphs, columns, 3 * size + EXTRAS * len(graphs), what="conditionals"),
+        merge(
+            suspicious,
+            [np.concatenate([fields, size + fields]) for fields in looked_at],
+            2 * size,
+            what="classifiers",
+        ),
+    )
+
+
+def _columns(encoder: Encoder, model: Conditional, place: int) -> Codes:
+    """Where the features of a conditional are in the shared row: codes, numbers, deviations, its own extras."""
+    size, i = len(encoder.fields), model.inputs
+    extras = 3 * size + EXTRAS * place + np.arange(EXTRAS)
+    return np.concatenate([i, size + i, 2 * size + i, extras])
 
 
 def compare_classifiers(encoder: Encoder, rows: Rows, *, seed: int = 0) -> list[Compared]:
@@ -110,10 +141,9 @@ def compare_classifiers(encoder: Encoder, rows: Rows, *, seed: int = 0) -> list[
                 y[early],
                 classes,
                 encoder.index[name],
-                _fields(encoder),
                 seed,
             )
-            logs = _batch_logs(model, known.take(late))
+            logs = _batch_logs(*model, known.take(late))
             loss[method] = float(-np.mean(np.maximum(logs[np.arange(len(late)), y[late]], -16)))
             accuracy[method] = float(np.mean(np.argmax(logs, axis=1) == y[late]))
         out.append(Compared(name, loss, accuracy, min(loss, key=lambda m: loss[m])))
@@ -151,26 +181,49 @@ def _predictors(encoder: Encoder, target: int) -> list[int]:
     return [i for i, f in enumerate(encoder.fields) if f.name not in block and f.group != Group.PLACE]
 
 
-def _fields(encoder: Encoder) -> Codes:
-    return np.array(encoder.machine, dtype=np.int64)
+def _fields(encoder: Encoder, target: int) -> Codes:
+    """What a classifier looks at: the machine fields, and the size that the localizer measured."""
+    measured = encoder.index.get(MEASURED, target)
+    return np.array([*encoder.machine, *([measured] if measured != target else [])], dtype=np.int64)
+
+
+def _edges(encoder: Encoder, rows: Rows, target: int) -> tuple[float, ...]:
+    """Edges of the classes of a number: the age bands, or fifths; none for a category."""
+    learned = encoder.fields[target]
+    if learned.kind == "category":
+        return ()
+    if learned.name == "PatientAge":
+        return AGE_BANDS
+    numbers = rows.numbers[:, target]
+    return tuple(float(e) for e in np.unique(np.quantile(numbers[~np.isnan(numbers)], [0.2, 0.4, 0.6, 0.8])))
 
 
 def _labelled(encoder: Encoder, rows: Rows, target: int) -> tuple[Rows, Codes, Codes] | None:
     """Rows where the field is known, its classes, and the class of each row; None when there is nothing to tell."""
-    have = np.flatnonzero(rows.codes[:, target] != MISSING)
+    have = np.flatnonzero(
+        rows.codes[:, target] != MISSING
+        if encoder.fields[target].kind == "category"
+        else ~np.isnan(rows.numbers[:, target])
+    )
     if len(have) < LEAST:
         return None
     known = rows.take(have)
-    classes, y = np.unique(known.codes[:, target], return_inverse=True)
+    edges = _edges(encoder, known, target)
+    code = known.codes[:, target]
+    if edges:
+        code = FIRST + np.searchsorted(edges, known.numbers[:, target], side="right")
+    classes, y = np.unique(code, return_inverse=True)
     return (known, classes, y) if 2 <= len(classes) <= MOST_CLASSES else None
 
 
-def _classifier(encoder: Encoder, rows: Rows, target: int, seed: int, method: str) -> Classifier | None:
+def _classifier(
+    encoder: Encoder, rows: Rows, target: int, seed: int, method: str
+) -> tuple[Classifier, Graph | None] | None:
     data = _labelled(encoder, rows, target)
     if data is None:
         return None
     known, classes, y = data
-    return _fit_classifier(method, encoder, known, y, classes, target, _fields(encoder), seed)
+    return _fit_classifier(method, encoder, known, y, classes, target, seed)
 
 
 def _fit_classifier(
@@ -180,9 +233,10 @@ def _fit_classifier(
     y: Codes,
     classes: Codes,
     target: int,
-    fields: Codes,
     seed: int,
-) -> Classifier:
+) -> tuple[Classifier, Graph | None]:
+    fields = _fields(encoder, target)
+    edges = _edges(encoder, rows, target)
     at = np.asarray(encoder.offsets)[fields].astype(np.int64)
     size, number = encoder.offsets[-1], len(classes)
     empty = np.zeros((0, 0), dtype=np.float32)
@@ -194,7 +248,9 @@ def _fit_classifier(
             features, y, objective="multiclass", classes=number, rounds=rounds, rate=0.15, seed=seed
         )
         graph = export(booster, features, what=f"classifier of {encoder.fields[target].name}", raw=False)
-        return Classifier(target, method, fields, at, empty, none, classes.astype(np.int64), graph)
+        return Classifier(
+            target, method, fields, at, empty, none, classes.astype(np.int64), trees=True
+        ), graph
     flat = at[None, :] + rows.codes[:, fields]
     if method == "naive Bayes":
         counts = np.full((size, number), 0.5)
@@ -205,7 +261,7 @@ def _fit_classifier(
         bias = np.log(np.bincount(y, minlength=number) + 0.5)
     else:
         weights, bias = _multinomial(flat, y, size, number, seed)
-    return Classifier(
+    model = Classifier(
         target,
         method,
         fields,
@@ -213,7 +269,10 @@ def _fit_classifier(
         weights.astype(np.float32),
         bias.astype(np.float32),
         classes.astype(np.int64),
+        False,
+        edges,
     )
+    return model, None
 
 
 def _multinomial(
@@ -244,11 +303,11 @@ def _multinomial(
     return table.weight.detach().numpy().astype(np.float64), bias.detach().numpy().astype(np.float64)
 
 
-def _batch_logs(model: Classifier, rows: Rows) -> NDArray[np.float64]:
+def _batch_logs(model: Classifier, graph: Graph | None, rows: Rows) -> NDArray[np.float64]:
     codes = rows.codes[:, model.fields]
-    if model.graph is not None:
+    if graph is not None:
         features = rounded(np.column_stack([codes, rows.numbers[:, model.fields]]))
-        return np.log(np.maximum(model.graph.run(features).astype(np.float64), 1e-7))
+        return np.log(np.maximum(graph.run(features).astype(np.float64), 1e-7))
     logits = model.weights[model.at + codes].sum(axis=1).astype(np.float64) + model.bias
     logits -= logits.max(axis=1, keepdims=True)
     out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

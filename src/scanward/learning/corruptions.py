@@ -28,7 +28,7 @@ DOSE: tuple[str, ...] = (
 DOSE += ("XRayTubeCurrentInmASourceB", "MaximumXRayTubeCurrentSourceB")
 LENGTH = ("ScanLength", "ExposureTimeInms", "DLP")
 TIME = ("ExposureTimeInms", "RevolutionTime")
-PLACE = ("PatientPosition", "GantryDetectorTilt", "TableHeight")
+PLACE_WEIGHTS = {"PatientPosition": 3.0, "GantryDetectorTilt": 1.0, "TableHeight": 0.7}
 # What reaches the patient is spoilt more often than what only reconstructs.
 SETTINGS = frozenset(
     {
@@ -234,7 +234,8 @@ def _follow(old: Command, parameters: dict[str, Value]) -> None:
 def _dose(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spoilt | None:
     """All dose figures scaled together; now and then the reference the device works from is scaled with them."""
     old = e.commands[i]
-    factor = _factor(rng, 1 / 6, 10)
+    # Half of the time a change that is hard to see: what is easy needs few examples.
+    factor = _factor(rng, 1 / 6, 10) if rng.random() < 0.5 else _factor(rng, 0.45, 2.2)
     largest = max(
         (v for v in w.values.get((old.device.key, "XRayTubeCurrentInmA"), ()) if isinstance(v, float)),
         default=math.inf,
@@ -292,10 +293,11 @@ def _range(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spo
 def _place(w: Workshop, e: Examination, i: int, rng: np.random.Generator) -> Spoilt | None:
     """Another position, tilt or table height."""
     old = e.commands[i]
-    names = [n for n in PLACE if n in old.parameters]
+    names = [n for n in PLACE_WEIGHTS if n in old.parameters]
     if not names:
         return None
-    name = names[int(rng.integers(len(names)))]
+    weight = np.array([PLACE_WEIGHTS[n] for n in names])
+    name = names[int(rng.choice(len(names), p=weight / weight.sum()))]
     parameters = dict(old.parameters)
     value = parameters[name]
     if name == "PatientPosition" and isinstance(value, str):

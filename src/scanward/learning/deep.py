@@ -12,8 +12,9 @@ from torch import nn
 
 from scanward.commands import Examination
 from scanward.errors import LearningError
+from scanward.layers.base import Part
 from scanward.layers.encoding import ELEMENT, UNKNOWN, Encoder, Rows, View
-from scanward.layers.masked import MaskedNet, blocks
+from scanward.layers.masked import MaskedNet
 from scanward.layers.procedure import INPUTS, Gru, ProcedureLayer, objective_of
 
 Tick = Callable[[float], None]  # called with the share of the work done
@@ -46,7 +47,10 @@ def train_masked(
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     fields = np.array(encoder.machine, dtype=np.int64)
-    at, own = blocks(encoder, fields)
+    offsets = np.asarray(encoder.offsets)
+    at, end = offsets[fields], offsets[fields + 1]
+    code = np.arange(encoder.offsets[-1])
+    own = (code >= at[:, None]) & (code < end[:, None])  # (F, C) which outputs belong to the field asked for
     count, codes = len(fields), encoder.offsets[-1]
     embed = nn.Parameter(torch.randn(codes, hidden) * 0.1)
     mask = nn.Parameter(torch.randn(count, hidden) * 0.1)
@@ -95,7 +99,9 @@ def train_masked(
         "w2": head.weight.T,
         "b2": head.bias,
     }
-    net = MaskedNet(fields, at=at, own=own, **{k: _numpy(v) for k, v in arrays.items()})
+    net = MaskedNet.from_part(
+        Part({}, {"fields": fields} | {k: _numpy(v) for k, v in arrays.items()}), encoder
+    )
     # The exported network must say what the trained one says.
     probe = data[: min(64, len(data))]
     hide = torch.zeros_like(probe, dtype=torch.bool)

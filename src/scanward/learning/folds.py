@@ -46,7 +46,7 @@ class Settings:
     Attributes
     ----------
     budget : share of clean examinations that may alert
-    spoilt : spoilt commands per clean one for the combiner (three times as many where recordings are few)
+    spoilt : spoilt commands per clean one for the combiner (twice as many where recordings are few)
     rounds : trees of the combiner
     steps : training steps of the masked network
     leave_out : a kind of spoiling not used (ablation)
@@ -55,7 +55,7 @@ class Settings:
 
     budget: float = 0.005
     seed: int = 0
-    spoilt: float = 2.0
+    spoilt: float = 3.0
     rounds: int = 150
     steps: int = 600
     leave_out: str = ""
@@ -88,7 +88,7 @@ def crosswise(
     count = FEW_FOLDS if len(early) >= ENOUGH else MANY_FOLDS
     few = len(early) < ENOUGH
     fold = _folds(early, count, np.random.default_rng(settings.seed))
-    inner = replace(settings, spoilt=3 * settings.spoilt) if few else settings
+    inner = replace(settings, spoilt=2 * settings.spoilt) if few else settings
     commands = tuple(c for e in early for c in e.commands)[:COMPARED]
     encoder = learn_encoder(commands)
     compared = compare_classifiers(encoder, encoder.rows(commands), seed=settings.seed)
