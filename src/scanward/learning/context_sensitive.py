@@ -249,7 +249,7 @@ def _fit_classifier(
         )
         graph = export(booster, features, what=f"classifier of {encoder.fields[target].name}", raw=False)
         return Classifier(
-            target, method, fields, at, empty, none, classes.astype(np.int64), trees=True
+            target, method, fields, at, empty, none, classes.astype(np.int64), trees=True, edges=edges
         ), graph
     flat = at[None, :] + rows.codes[:, fields]
     if method == "naive Bayes":
