@@ -16,8 +16,12 @@ from scanward.errors import LearningError
 
 
 def units_needed(budget: float) -> int:
-    """Smallest number of calibration units that can express ``budget``."""
-    return math.ceil(1 / budget - 1 - 1e-9)
+    """Smallest number of calibration units that can express ``budget``.
+
+    By the very comparison that the verdict makes, of rounded numbers: one unit too few, and nothing ever alerts.
+    """
+    near = max(1, math.ceil(min(1 / budget, 1e300)) - 2)
+    return next((n for n in range(near, near + 3) if 1 / (n + 1) <= budget), near + 3)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Calibration:
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> Calibration:
-        """From scores in any order; a NaN is refused."""
-        if any(math.isnan(s) for s in scores):
+        """From scores in any order; a NaN or an infinity is refused."""
+        if not all(math.isfinite(s) for s in scores):
             raise LearningError("a calibration score is not a number", "calibration", "report this")
         return cls(tuple(sorted(float(s) for s in scores)))
 

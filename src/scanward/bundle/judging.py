@@ -174,19 +174,18 @@ class Docket:
             if isinstance(entry, Rejected):
                 self.ready[row] = halted(entry.reason)
                 continue
-            if isinstance(entry, Duplicate):
-                command, first = entry.command, of_event.get(entry.command.event or "")
+            command = entry.command if isinstance(entry, Duplicate) else entry
+            device = command.device
+            if device not in served:
+                served[device] = device.key not in models or serves(manifest, device)
+            if isinstance(entry, Duplicate) and served[device]:
+                first = of_event.get(command.event or "")
                 if first is not None:
                     self.repeats[row] = first
                     original = entries[first]
                     if isinstance(original, Command) and contradicts(command, original):
                         again.setdefault(first, []).append((row, command))
                     continue
-            else:
-                command = entry
-            device = command.device
-            if device not in served:
-                served[device] = device.key not in models or serves(manifest, device)
             if not served[device]:  # another model is left to the form layer, which knows those trained on
                 self.ready[row] = halted(
                     "DeviceSerialNumber is not one that the bundle was trained for", "DeviceSerialNumber"
@@ -236,6 +235,7 @@ def contradicts(duplicate: Command, original: Command) -> bool:
         )
         or duplicate.device != original.device
         or duplicate.role is not original.role
+        or duplicate.examination not in (None, original.examination)
     )
 
 

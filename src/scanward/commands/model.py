@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -58,12 +59,30 @@ class Context:
         return told[0].value if told else None
 
     def disagreements(self) -> dict[str, tuple[Told, ...]]:
-        """Fields of which two sources say different things."""
-        return {n: t for n, t in self.parts.items() if len({_comparable(x.value) for x in t}) > 1}
+        """Fields of which two sources say different things (numbers of the patient within ``TOLERANCE``)."""
+        return {n: t for n, t in self.parts.items() if len(t) > 1 and not _agree(n, [x.value for x in t])}
+
+
+# Ages are told in whole years or with the birthday forgotten; sizes are measured, estimated or asked for.
+TOLERANCE_YEARS = 1.0
+TOLERANCE = 1.10  # between the largest and the least told of a size or weight
+_MEASURED = ("PatientSize", "PatientWeight", "WaterEquivalentDiameter")
+
+
+def _agree(name: str, told: list[Value]) -> bool:
+    numbers = [v for v in told if isinstance(v, float)]
+    if len(numbers) < len(told) or not all(map(math.isfinite, numbers)):
+        return len({_comparable(v) for v in told}) == 1
+    low, high = min(numbers), max(numbers)
+    if name == "PatientAge":
+        return high - low <= TOLERANCE_YEARS
+    if name in _MEASURED and low > 0:
+        return high <= low * TOLERANCE
+    return len({_comparable(v) for v in told}) == 1
 
 
 def _comparable(value: Value) -> Value:
-    return round(value, 6) if isinstance(value, float) else value.strip().casefold()
+    return round(value, 6) if isinstance(value, float) else " ".join(value.split()).casefold()
 
 
 @dataclass(frozen=True, slots=True)

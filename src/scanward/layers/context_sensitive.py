@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scanward.commands import Command, LayerName, Objection, Opinion, Outcome, Severity
+from scanward.commands import Command, Context, LayerName, Objection, Opinion, Outcome, Severity, Told
 from scanward.layers.base import Part
 from scanward.layers.classifier import Classifier
 from scanward.layers.conditional import Conditional, age_group, shared_features
@@ -26,6 +26,25 @@ UNUSUAL = 4.0  # nats from which a discrete value is named
 FAR = 3.0  # spreads from which a number is named
 AGAINST = 3.0  # nats by which another class must beat the claimed one to be named
 CUT = 50.0  # no number of spreads beyond this says more
+
+
+def disputes(context: Context) -> list[Objection]:
+    """An objection for each field of which two sources say different things: an alert of its own."""
+    return [
+        Objection(
+            field,
+            f"is not what all sources say ({', '.join(f'{t.source.value}: {_said(t)}' for t in told)})",
+            told[0].value,
+            "one value from all sources",
+            severity=Severity.ALERT,
+            weight=20.0,
+        )
+        for field, told in context.disagreements().items()
+    ]
+
+
+def _said(told: Told) -> str:
+    return f"{told.value:.4g}" if isinstance(told.value, float) else told.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +159,7 @@ class ContextSensitiveLayer:
         features["cs.beyond_earlier"] = dose - features["cs.earlier"]
         if not math.isnan(dose):
             state = Residuals(state.total + dose, state.number + 1)
-        for field, told in command.context.disagreements().items():
-            said = ", ".join(f"{t.source.value}: {t.value}" for t in told)
-            objections.append(
-                Objection(
-                    field,
-                    f"sources disagree ({said})",
-                    told[0].value,
-                    "one value from all sources",
-                    severity=Severity.ALERT,
-                    weight=20.0,
-                )
-            )
+        objections += disputes(command.context)
         outcome = Outcome.OBJECT if objections else Outcome.PASS
         found = tuple(sorted(objections, key=lambda o: -o.weight))
         return Opinion(self.name, outcome, found, score, features=features), state

@@ -27,6 +27,7 @@ FIRST = 2  # first code of a learned value or bin
 # Protocol element for an age band, protocol element, body region for an age band, acquisition type on the device,
 # acquisition type. (An all-age protocol is two protocols: devices expose children by other references.)
 GROUP_LEVELS = 5
+_HUGE = 1e9  # beyond this all numbers say the same, and arithmetic on them stays finite
 RARE = 3  # a machine value recorded less often is one of the "never seen": so these get a rate of their own
 ELEMENT, REGION, TYPE = 1, 2, 3  # levels that have a use of their own
 
@@ -247,6 +248,7 @@ def _round(value: float) -> float:
 
 
 def _scaled(value: float, log: bool) -> float:
+    value = max(-_HUGE, min(_HUGE, value))
     if not log:
         return value
     # A logarithm down to a hundredth of a unit, then flat: a zero dose (a localizer) must stay comparable.

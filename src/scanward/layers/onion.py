@@ -1,39 +1,44 @@
 """All seven skins together: opinions, one calibrated number, a verdict. Pure: (state, command) -> (judgement, state).
 
 The default policy (a site's own policy replaces it in the guard): what layers 1 to 4 object to counts with its own
-severity; the calibrated number of layers 5 to 7 gives ALERT when its p-value is within the budget, never HALT.
+severity; sources of the context that disagree give ALERT; the calibrated number of layers 5 to 7 gives ALERT unless
+its p-value is beyond the budget, never HALT.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from scanward.calibration import Calibration
 from scanward.commands import (
-    PATIENT_FIELDS,
     Command,
-    Context,
+    Device,
     Judgement,
     LayerName,
     Objection,
     Opinion,
     Outcome,
     Severity,
-    Source,
     Verdict,
 )
+from scanward.errors import BundleError, LearningError
 from scanward.layers.base import Layer, Part
 from scanward.layers.combiner import Combiner, features_of
 from scanward.layers.context_free import ContextFreeLayer
-from scanward.layers.context_sensitive import ContextSensitiveLayer
+from scanward.layers.context_sensitive import ContextSensitiveLayer, disputes
 from scanward.layers.encoding import Encoder
 from scanward.layers.form import FormLayer
 from scanward.layers.limits import LimitsLayer
 from scanward.layers.physics import PhysicsLayer
 from scanward.layers.procedure import ProcedureLayer
 from scanward.layers.protocol_book import ProtocolBookLayer
+from scanward.layers.soundness import sound, without_host_patient
 
 VERDICT_OF = {
     Severity.INFORMATION: Verdict.RELEASE,
@@ -74,12 +79,24 @@ class Onion:
         """All layers, outermost first."""
         return (*self.rules, self.context_free, self.context_sensitive, self.procedure)
 
+    @cached_property
+    def device(self) -> Device | None:
+        """The device, where only one can be meant by a command that names none; else None."""
+        known = {key for rule in self.rules if isinstance(rule, FormLayer) for key in rule.devices}
+        maker, _, model = known.pop().partition("|") if len(known) == 1 else ("", "", "")
+        return Device(maker, model) if maker or model else None
+
     def start(self) -> State:
-        """State before the first command of an examination."""
-        return tuple(layer.start() for layer in self.layers)
+        """State before the first command of an examination: of each layer, and None (see ``judge``)."""
+        return (*(layer.start() for layer in self.layers), None)
 
     def judge(self, state: State, command: Command) -> tuple[Judgement, State]:
-        """Verdict on one command, and the state once it has been sent."""
+        """Verdict on one command, and the state once it has been sent.
+
+        The last element of the state is that of the learned layers had the host told nothing of the patient; None
+        while that makes no difference.
+        """
+        command = sound(command, self.device)
         after: list[Any] = list(state)
         opinions: list[Opinion] = []
         rules = len(self.rules)
@@ -89,24 +106,28 @@ class Onion:
             if opinion.layer is LayerName.FORM and opinion.severity is Severity.HALT:
                 # What is not even well-formed is not shown to the layers that calculate.
                 return self._verdict(opinions, None, None), tuple(after)
-        learned, after[rules:] = self._learned(state[rules:], command)
+        before, apart = state[rules:-1], state[-1]
+        learned, after[rules:-1] = self._learned(before, command)
         score = self.combiner.score(features_of(learned))
         blind = without_host_patient(command)
-        if blind is not None:
-            # What only the host says of the patient may raise suspicion, never lower it.
-            again, _ = self._learned(state[rules:], blind)
-            score = max(score, self.combiner.score(features_of(again)))
-        opinions += [replace(o, p_value=self._layer_p(o)) for o in learned]
+        if blind is not None or apart is not None:
+            # What only the host says of the patient may raise suspicion, never lower it: neither now nor later.
+            again, now = self._learned(apart or before, blind or command)
+            after[-1] = tuple(now)
+            score = stranger(score, self.combiner.score(features_of(again)))
+        opinions += [replace(_telling(o, command), p_value=self._layer_p(o)) for o in learned]
         kind = "command" if command.examination is None else "examination"
-        return self._verdict(opinions, score, self.calibrations[kind].p_value(score)), tuple(after)
+        p_value = self.calibrations[kind].p_value(score)
+        return self._verdict(opinions, score, p_value, disputes(command.context)), tuple(after)
 
     def _learned(self, state: State, command: Command) -> tuple[list[Opinion], list[Any]]:
         opinions, after = [], []
         layers: tuple[Layer[Any], ...] = (self.context_free, self.context_sensitive, self.procedure)
-        for layer, before in zip(layers, state, strict=True):
-            opinion, new = layer.judge(before, command)
-            opinions.append(opinion)
-            after.append(new)
+        with np.errstate(over="ignore", invalid="ignore"):  # a patient of 1e308 kg is answered, not warned of
+            for layer, before in zip(layers, state, strict=True):
+                opinion, new = layer.judge(before, command)
+                opinions.append(opinion)
+                after.append(new)
         return opinions, after
 
     def _layer_p(self, opinion: Opinion) -> float | None:
@@ -115,23 +136,32 @@ class Onion:
             return None
         return reference.p_value(opinion.score)
 
-    def _verdict(self, opinions: list[Opinion], score: float | None, p_value: float | None) -> Judgement:
+    def _verdict(
+        self,
+        opinions: list[Opinion],
+        score: float | None,
+        p_value: float | None,
+        disputed: list[Objection] | None = None,
+    ) -> Judgement:
         rule = max(
             (o for o in opinions if o.layer in _RULES),
             key=lambda o: o.severity,
             default=Opinion(LayerName.FORM, Outcome.PASS),
         )
         verdict = VERDICT_OF[rule.severity]
-        beyond = p_value is not None and p_value <= self.budget
-        if beyond and verdict is Verdict.RELEASE:
+        # Asked this way round, so that whatever is not a number alerts.
+        within = p_value is not None and p_value > self.budget
+        if verdict is Verdict.RELEASE and (disputed or not within):
             verdict = Verdict.ALERT
         kept = tuple(opinions)
         if verdict is Verdict.RELEASE:
             return Judgement(verdict, kept, p_value, score)
         if rule.severity > Severity.INFORMATION:
-            grave = [o for o in rule.objections if o.severity is rule.severity]
-            return Judgement(verdict, kept, p_value, score, rule.layer, _names(grave), _reason(grave))
-        layer, objections = blame(opinions)
+            layer, objections = rule.layer, [o for o in rule.objections if o.severity is rule.severity]
+        elif disputed:
+            layer, objections = LayerName.CONTEXT_SENSITIVE, disputed
+        else:
+            layer, objections = blame(opinions)
         return Judgement(verdict, kept, p_value, score, layer, _names(objections), _reason(objections))
 
     def judge_all(self, commands: Iterable[Command]) -> list[Judgement]:
@@ -159,8 +189,15 @@ class Onion:
 
     @classmethod
     def from_part(cls, part: Part) -> Onion:
-        """The inverse of :meth:`part`."""
+        """The inverse of :meth:`part`; BundleError when its calibration cannot express its budget."""
         s = part.settings
+        try:
+            calibrations = {k: Calibration.of(s["calibrations"][k]) for k in ("examination", "command")}
+            references = {LayerName(k): Calibration.of(v) for k, v in s["references"].items()}
+            for calibration in calibrations.values():
+                calibration.require(float(s["budget"]))
+        except LearningError as error:
+            raise BundleError(error.what, "calibration", "train the bundle again") from error
         encoder = Encoder.from_settings(s["encoder"])
         rules: tuple[Layer[Any], ...] = (
             FormLayer.from_part(part.scoped(LayerName.FORM)),
@@ -176,22 +213,26 @@ class Onion:
             ProcedureLayer.from_part(part.scoped(LayerName.PROCEDURE), encoder),
             Combiner.from_part(part.scoped("combiner")),
             float(s["budget"]),
-            {k: Calibration(tuple(v)) for k, v in s["calibrations"].items()},
-            {LayerName(k): Calibration(tuple(v)) for k, v in s["references"].items()},
+            calibrations,
+            references,
         )
 
 
 _RULES = frozenset({LayerName.FORM, LayerName.PHYSICS, LayerName.LIMITS, LayerName.PROTOCOL_BOOK})
 
 
-def without_host_patient(command: Command) -> Command | None:
-    """The command without what only the host says of the patient; None when there is nothing of the kind."""
-    parts = command.context.parts
-    only = [n for n in PATIENT_FIELDS if n in parts and all(t.source is Source.HOST for t in parts[n])]
-    if not only:
-        return None
-    kept = {n: t for n, t in parts.items() if n not in only}
-    return replace(command, context=Context(kept))
+def stranger(one: float, other: float) -> float:
+    """The higher score; NaN when either is (``max`` keeps or drops a NaN by its place)."""
+    return math.nan if math.isnan(one) or math.isnan(other) else max(one, other)
+
+
+def _telling(opinion: Opinion, command: Command) -> Opinion:
+    """The opinion with what was found in the command's own words: learned layers know only what they learned."""
+    told = tuple(
+        o if (value := command.value(o.field)) is None or value == o.found else replace(o, found=value)
+        for o in opinion.objections
+    )
+    return replace(opinion, objections=told) if told != opinion.objections else opinion
 
 
 def blame(opinions: list[Opinion]) -> tuple[LayerName, list[Objection]]:
@@ -205,19 +246,21 @@ def blame(opinions: list[Opinion]) -> tuple[LayerName, list[Objection]]:
         loudest = max(objecting, key=lambda o: max(x.weight for x in o.objections))
         return loudest.layer, sorted(loudest.objections, key=lambda x: -x.weight)[:3]
     least = min(learned, key=lambda o: 1.0 if o.p_value is None else o.p_value)
-    strangest = max(least.features, key=lambda name: _strangeness(name, least.features[name]), default="")
-    name = strangest.rsplit(".", 1)[-1]
+    odd = {name: _strangeness(name, value) for name, value in least.features.items()}
+    strangest = max(odd, key=lambda name: odd[name], default="")
+    # A layer whose features speak of no single field names none.
+    name = strangest.split(".", 2)[2] if odd.get(strangest, -1.0) >= 0 else ""
     return least.layer, [Objection(name, "the values together are unusual, none of them alone")]
 
 
 def _strangeness(name: str, value: float) -> float:
     if value != value or not name.startswith(("cs.usual.", "cs.expect.", "cf.deep.", "cf.trees.")):
         return -1.0
-    return -1.0 if name.rsplit(".", 1)[-1] in ("sum", "max", "second", "third", "away") else abs(value)
+    return -1.0 if name.split(".", 2)[2] in ("sum", "max", "second", "third", "away") else abs(value)
 
 
 def _names(objections: list[Objection]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(o.field for o in objections))
+    return tuple(dict.fromkeys(o.field for o in objections if o.field))
 
 
 def _reason(objections: list[Objection]) -> str:
@@ -229,4 +272,4 @@ def describe(objection: Objection) -> str:
     found = objection.found
     shown = "" if found is None else f" {found:.4g}" if isinstance(found, float) else f" {found}"
     expected = f" (expected {objection.expected})" if objection.expected else ""
-    return f"{objection.field}{shown} {objection.reason}{expected}"
+    return f"{objection.field}{shown} {objection.reason}{expected}".lstrip()
