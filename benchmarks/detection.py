@@ -61,6 +61,9 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--fit-seed", type=int, default=0, help="seed of the learning itself")
     made.add_argument("--jobs", type=int, default=1, help="sites learned at the same time")
     made.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
+    made.add_argument(
+        "--baselines-at", type=float, nargs="+", help="spreads at which the baselines are run (default: all)"
+    )
     made.add_argument("--no-smallest", action="store_true", help="leave the smallest dose factors out")
     made.add_argument(
         "--ablate", action="store_true", help="also leave out each layer and each kind of spoilt command"
@@ -109,7 +112,7 @@ def cell(arguments: argparse.Namespace, spread: float, seed: int) -> dict[str, A
         say(f"{name}{attack.name}: {len(made)} attacked, ours {ours:.3f}, oracle {best:.3f}")
     out: dict[str, Any] = {"spread": spread, "seed": seed, "clean": clean, "hits": hits, "counts": counts}
     out["tuning"] = []
-    if not arguments.no_baselines:
+    if not arguments.no_baselines and spread in (arguments.baselines_at or arguments.spread):
         _baselines(arguments, divided, test, cases, out, ticker(say, name))
     if not arguments.no_smallest:
         say(f"{name}smallest dose factors")
