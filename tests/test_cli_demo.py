@@ -195,7 +195,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 
 
 def test_the_least_number_of_examinations_is_enough() -> None:
-    demo.Plan(796, 0.005).check()
+    demo.Plan(793, 0.005).check()
     with pytest.raises(SettingsError):
         demo.Plan(792, 0.005).check()
 

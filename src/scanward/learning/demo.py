@@ -79,7 +79,7 @@ class Plan:
             raise SettingsError(
                 f"a budget of {self.budget:g} makes no sense", "--budget", "give a share in (0, 1)"
             )
-        need = max(fitting.LEAST, units_needed(self.budget) * 4)
+        need = fitting.total_needed(self.budget)
         if math.ceil(self.examinations * fitting.CALIBRATE) < units_needed(self.budget):
             raise SettingsError(
                 f"{self.examinations} examinations cannot express a budget of {self.budget:g}",

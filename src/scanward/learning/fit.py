@@ -111,7 +111,7 @@ def _refuse_too_few(number: int, last: int, budget: float) -> None:
         raise LearningError(
             f"{number} clinical examinations are too few to learn from",
             "RECORDINGS",
-            f"record at least {LEAST} (for a budget of {budget:g}: {_total_needed(budget)})",
+            f"record at least {LEAST} (for a budget of {budget:g}: {total_needed(budget)})",
         )
     try:
         Calibration(tuple([0.0] * last)).require(budget)
@@ -119,12 +119,13 @@ def _refuse_too_few(number: int, last: int, budget: float) -> None:
         raise LearningError(
             error.what,
             error.where,
-            f"record at least {_total_needed(budget)} examinations in all ({number} are there, {last} of them for "
+            f"record at least {total_needed(budget)} examinations in all ({number} are there, {last} of them for "
             f"calibration alone), or ask for a budget of at least {math.ceil(1e5 / (last + 1)) / 1e5:g}",
         ) from None
 
 
-def _total_needed(budget: float) -> int:
+def total_needed(budget: float) -> int:
+    """Recorded examinations that a budget takes in all."""
     # Smallest n with ceil(n * CALIBRATE) >= the units needed.
     return max(LEAST, math.floor((units_needed(budget) - 1) / CALIBRATE) + 1)
 
