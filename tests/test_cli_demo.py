@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_figures_and_json_goes_to_standard_output(
     ("arguments", "says"),
     [
         (["--examinations", "792"], "--examinations"),
-        (["--examinations", "100", "--budget", "0.03"], "give at least 132"),
+        (["--examinations", "100", "--budget", "0.03"], "give at least 129"),
         (["--budget", "0"], "--budget"),
         (["--budget", "nan"], "--budget"),
         (["--examinations", "3"], "--examinations"),
