@@ -23,6 +23,12 @@ Pseudonym = Callable[[str], str]
 _MAX_TEXT = 256  # characters kept of any description; LO allows 64
 
 
+# Texts that people type, and into which a name may slip.
+FREE_TEXTS = frozenset(
+    {"ProtocolName", "ProtocolElementName", "StudyDescription", "RequestedProcedureDescription"}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What every command of one DICOM object shares.
@@ -40,7 +46,10 @@ class Subject:
 
     def context(self, extra: Mapping[str, Value], sources: Mapping[str, Source] | None = None) -> Context:
         """The shared context with what one command adds; ``HOST`` unless ``sources`` says otherwise."""
-        told = {**self.parts, **extra}
+        told = {
+            field: self.without_names(value) if isinstance(value, str) and field in FREE_TEXTS else value
+            for field, value in {**self.parts, **extra}.items()
+        }
         sources = sources or {}
         return Context({k: (Told(v, sources.get(k, Source.HOST)),) for k, v in told.items()})
 
