@@ -58,7 +58,7 @@ def _plain(value: object) -> bool:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if type(value) is not bool and isinstance(value, Real):
         try:
             return float(value)
         except OverflowError:
@@ -77,8 +77,9 @@ def _last_of_host(told: tuple[Told, ...]) -> tuple[Told, ...]:
 
 
 def _ordered(told: tuple[Told, ...]) -> tuple[Told, ...]:
-    found = (replace(t, value=_number(t.value)) for t in told)
-    # What is neither number nor text is shown as text, which no field of the patient accepts.
-    return _last_of_host(
-        tuple(t if isinstance(t.value, float | str) else replace(t, value=repr(t.value)[:80]) for t in found)
-    )
+    return _last_of_host(tuple(replace(t, value=_shown(_number(t.value))) for t in told))
+
+
+def _shown(value: Any) -> Value:
+    """What is neither number nor text as text, which no field of the patient accepts."""
+    return value if _plain(value) else repr(value)[:80]
