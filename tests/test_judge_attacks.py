@@ -65,7 +65,7 @@ def released(trained: Trained) -> Command:
         c
         for c in commands_of(trained)
         if {"PatientAge", "PatientWeight", "PatientSize"} <= c.context.parts.keys()
-        and "CTDIvol" in c.parameters
+        and (c.number("CTDIvol") or 0.0) > 4
         and first(onion, c).verdict is Verdict.RELEASE
     )
 
@@ -133,6 +133,7 @@ def test_a_time_that_is_none_does_not_blind_the_procedure_layer(small_bundle: Tr
         assert opinion.score is not None
         assert math.isfinite(opinion.score)
         assert math.isfinite(opinion.features["proc.next"])
+        assert not math.isinf(opinion.features["proc.gap"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e9, -1.0, "many", None, True, [1.0], 10**400])
@@ -354,7 +355,9 @@ def test_judging_changes_neither_state_nor_command(small_bundle: Trained) -> Non
         one, after = onion.judge(state, command)
         onion.judge(after, commands[0])  # another command in between: the encoder remembers the last one
         other, again = onion.judge(state, command)
-        fresh, _ = load_again(small_bundle).judge(kept, copy.deepcopy(command))
+        anew = load_again(small_bundle)
+        anew.encoder._last = None
+        fresh, _ = anew.judge(kept, copy.deepcopy(command))
         assert repr(one) == repr(other) == repr(fresh)  # NaN equals nothing
         assert repr(after) == repr(again)
         assert repr(state) == repr(kept)
