@@ -128,6 +128,11 @@ def show(facts: Mapping[str, Any]) -> None:
     )
     for text in facts["notes"]:
         note(f"note: {text}")
+    for text in facts["details"].get("raised_limits", []):
+        note(f"read before signing: {text}")
+    dropped = facts["details"].get("dropped_identities", [])
+    if dropped:
+        note(f"note: {len(dropped)} physical identities do not hold on these recordings and are not judged by")
 
 
 def _auroc(value: float | None) -> float | None:

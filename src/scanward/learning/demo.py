@@ -39,7 +39,7 @@ NOTICE = (
 )
 CURVE = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 8.0)  # dose factors
 LATER, ATTACKED, FOR_EACH_FACTOR = 1000, 100, 50  # examinations: clean, for each attack, each dose factor
-STEPS = 300  # training steps of the masked network; `train` takes three times as many
+STEPS = 300  # training steps of the masked network; `train` takes twice as many
 CAUGHT = 0.95  # share from which a dose factor counts as caught
 ORACLE_UNITS = 2000  # clean examinations that set the oracle's threshold; more would only take time
 LATENCY_COMMANDS = 400

@@ -11,7 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from scanward.commands import Command, Examination, Opinion, Severity, Source
 from scanward.layers.base import Layer
+from scanward.layers.limits import LimitsLayer
 from scanward.layers.onion import Onion
+from scanward.layers.physics import PhysicsLayer
 from scanward.learning.combiner import Samples
 from scanward.learning.context_sensitive import Compared
 from scanward.learning.corruptions import SPOILERS, Workshop, spoil
@@ -48,6 +50,9 @@ def facts_of(
         "role": commands[0].role.value,
         "fields": [f.name for f in onion.encoder.fields],
         "budget": onion.budget,
+        # What learning changed by itself, and what it could not hold: for a person to read before signing.
+        "raised_limits": [n for rule in onion.rules if isinstance(rule, LimitsLayer) for n in rule.notes],
+        "dropped_identities": [d for rule in onion.rules if isinstance(rule, PhysicsLayer) for d in rule.dropped],
         "clean_objections_per_1000_commands": {k: 1000 * v / held for k, v in sorted(objections.items())},
         "observed_alerts_per_1000_commands": 1000 * alerts / held,
         "expected_alerts_per_1000_commands": 1000 * onion.budget * len(calibrate) / held,
