@@ -275,3 +275,26 @@ def test_reference_tables_are_facts_with_sources() -> None:
 )
 def test_regions_are_read_from_words(text: str, region: str) -> None:
     assert region_of(text) == region
+
+
+def test_doses_cannot_be_spread_over_spellings_of_one_phantom() -> None:
+    """The account of a phantom is one account, however its name is written."""
+    layer = LAYER
+    spellings = [BODY_PHANTOM, BODY_PHANTOM.upper(), f"  {BODY_PHANTOM}", BODY_PHANTOM.replace(" ", "  ")]
+    state = layer.start()
+    worst = Severity.INFORMATION
+    for i in range(40):
+        command = Command({"CTDIvol": 45.0, "DLP": 100.0, "CTDIwPhantomType": spellings[i % len(spellings)]})
+        opinion, state = layer.judge(state, command)
+        worst = max(worst, opinion.severity)
+    assert worst is Severity.HALT  # 40 x 45 mGy at one place is beyond 1000 mGy
+
+
+def test_an_age_beyond_all_bands_does_not_fall_out_of_them() -> None:
+    layer = LAYER
+    state = layer.start()
+    context = Context({"PatientAge": (Told(150.0, Source.HOST),)})
+    for _ in range(40):
+        parameters = {"CTDIvol": 45.0, "DLP": 100.0, "CTDIwPhantomType": BODY_PHANTOM}
+        opinion, state = layer.judge(state, Command(parameters, context))
+    assert opinion.severity is Severity.HALT

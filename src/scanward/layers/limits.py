@@ -20,6 +20,7 @@ from scanward.commands import (
     BODY_PHANTOM,
     FIELDS,
     HEAD_PHANTOM,
+    PHANTOM_DIAMETER_CM,
     Command,
     LayerName,
     Objection,
@@ -135,6 +136,8 @@ class LimitsLayer:
             return (
                 Opinion(self.name, Outcome.ABSTAIN, reason=reason) if dosed or not maxima else _PASS
             ), state
+        # However a host spells it, one phantom is one account: doses must not be spread over spellings.
+        phantom = _PHANTOMS.get(folded(phantom), folded(phantom))
         new = self._judge_dose(
             state, command, key, phantom, max(ctdivol or 0.0, 0.0), max(dlp or 0.0, 0.0), objections
         )
@@ -246,6 +249,10 @@ _NO_DOSE = PhantomDose()
 _NOTHING_YET = DoseState()
 
 
+_PHANTOMS = {folded(name): name for name in PHANTOM_DIAMETER_CM}
+OLDEST = 130.0  # years
+
+
 def floor(low: float, count: int) -> float:
     """A CTDIvol under which a command gives less than ever recorded by far."""
     return low / (FLOOR_FACTOR + 6.0 / math.sqrt(max(count, 1)))
@@ -255,7 +262,8 @@ def youngest(command: Command) -> float:
     """The youngest age that any source told: no source can raise a child's limits. Nobody told: an adult."""
     told = command.context.parts.get("PatientAge", ())
     ages = [age for each in told if (age := number_of(each.value)) is not None and age >= 0]
-    return min(ages, default=40.0)
+    # An age beyond all bands must not fall out of them.
+    return min(min(ages, default=40.0), OLDEST)
 
 
 def region_told(command: Command) -> str:

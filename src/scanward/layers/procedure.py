@@ -126,7 +126,7 @@ class ProcedureLayer:
         length = command.number("ScanLength")
         before = state.lengths.get(key)
         ratio = math.log(max(length, 1.0) / max(before, 1.0)) if length is not None and before else math.nan
-        dose = command.number("CTDIvol") or 0.0
+        dose = max(command.number("CTDIvol") or 0.0, 0.0)
         gap = math.nan
         if state.time is not None and command.acquired_at is not None:
             gap = math.log1p(max(0.0, command.acquired_at - state.time))
