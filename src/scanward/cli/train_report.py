@@ -132,7 +132,9 @@ def show(facts: Mapping[str, Any]) -> None:
         note(f"read before signing: {text}")
     dropped = facts["details"].get("dropped_identities", [])
     if dropped:
-        note(f"note: {len(dropped)} physical identities do not hold on these recordings and are not judged by")
+        note(
+            f"note: {len(dropped)} physical identities do not hold on these recordings and are not judged by"
+        )
 
 
 def _auroc(value: float | None) -> float | None:

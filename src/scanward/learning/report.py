@@ -52,7 +52,9 @@ def facts_of(
         "budget": onion.budget,
         # What learning changed by itself, and what it could not hold: for a person to read before signing.
         "raised_limits": [n for rule in onion.rules if isinstance(rule, LimitsLayer) for n in rule.notes],
-        "dropped_identities": [d for rule in onion.rules if isinstance(rule, PhysicsLayer) for d in rule.dropped],
+        "dropped_identities": [
+            d for rule in onion.rules if isinstance(rule, PhysicsLayer) for d in rule.dropped
+        ],
         "clean_objections_per_1000_commands": {k: 1000 * v / held for k, v in sorted(objections.items())},
         "observed_alerts_per_1000_commands": 1000 * alerts / held,
         "expected_alerts_per_1000_commands": 1000 * onion.budget * len(calibrate) / held,
