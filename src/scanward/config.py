@@ -39,5 +39,62 @@ class KeyBounds:
     passphrase_bytes: int = 1000  # bytes; OpenSSL's own callbacks stop at 1,023
 
 
+@dataclass(frozen=True, slots=True)
+class AuditBounds:
+    """What the audit log takes and keeps. The reader holds one segment in memory at a time."""
+
+    record_bytes: int = (
+        256 << 10
+    )  # bytes of one record; a chain of 100 commands with opinions has some 100 kB
+    batch_bytes: int = 1 << 20  # bytes committed together; more only delays the first of them
+    segment_bytes: int = 16 << 20  # bytes after which a new segment begins; some 30,000 records
+    segment_ns: int = 24 * 3600 * 10**9  # ns after which a new segment begins: one a day to carry away
+    reserve_bytes: int = 4 << 20  # bytes kept free for stops and emergency access; some 10,000 such records
+    reserve_retry_ns: int = 5 * 10**9  # ns between two attempts to leave a full disk behind
+    checkpoint_records: int = 256  # records between two checkpoints; a signature costs some 50 us
+    checkpoint_ns: int = 10 * 10**9  # ns between two checkpoints: so much can be cut off unseen
+    clock_jump_ns: int = 500_000_000  # ns by which the wall clock may stray from the monotonic one at once
+    file_bytes: int = 64 << 20  # bytes of one segment that a reader accepts; four times what is written
+    segments: int = 100_000  # segments of one log; 270 years of one a day
+    witness_bytes: int = 256 << 20  # bytes of a witness file; some 700,000 checkpoints
+    witness_queue: int = 64  # checkpoints waiting for a slow witness; the oldest gives way to the newest
+    client_bytes: int = (
+        4 << 20
+    )  # bytes waiting for the writer process; 10,000 stops of 300 bytes, and a third
+    client_reserved_bytes: int = 3 << 20  # bytes of these that only stops and emergency access may fill
+    start_ns: int = 60 * 10**9  # ns a writer may take to read the tail of its log before it counts as dead
+
+
+@dataclass(frozen=True, slots=True)
+class ShippingBounds:
+    """How records leave the house."""
+
+    syslog_bytes: int = 64 << 10  # bytes of one syslog message; RFC 5425 asks receivers for 8,192 at least
+    response_bytes: int = 64 << 10  # bytes read of an HTTP answer; only its status counts
+    connect_s: float = 10.0  # s to connect, and to wait for one write or answer
+    attempts: int = 5  # attempts for one message; then the run fails and says where to go on
+    first_wait_s: float = 0.5  # s before the second attempt; doubled each time
+    longest_wait_s: float = 30.0  # s between two attempts at most
+    bundle_events: int = 100  # FHIR AuditEvents in one posted bundle
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBounds:
+    """What one line of the stream link may hold. A line beyond any of these closes its connection."""
+
+    line_bytes: int = (
+        64 << 10
+    )  # bytes with the line feed; a chain of 32 elements of 40 fields has about 48 KiB
+    elements: int = 32  # acquisitions of one chain; a liver study in four phases has 8
+    fields: int = 128  # parameters, or parts of the context, of one element; the dictionary of fields has 90
+    name_chars: int = 64  # characters of a field's name; the longest DICOM keyword in use here has 45
+    text_chars: int = 1024  # characters of a text; DICOM LO has 64, LT comments more
+    id_chars: int = 64  # characters of an identifier; a DICOM UID has at most 64
+    triggers: int = 1000  # triggers of one element; an interventional session has some hundred
+
+
 BUNDLE_BOUNDS = BundleBounds()
+STREAM_BOUNDS = StreamBounds()
 KEY_BOUNDS = KeyBounds()
+AUDIT_BOUNDS = AuditBounds()
+SHIPPING_BOUNDS = ShippingBounds()

@@ -9,7 +9,12 @@
     |   |-- SignatureError    unsigned, altered, or signed by another key
     |   `-- RollbackError     older than what was accepted before
     |-- LearningError         training cannot give what was asked      (exit status 1)
-    `-- KeyFileError          a key that cannot be read or written     (exit status 2)
+    |-- AuditError            the audit log is broken or cannot be written (exit status 1)
+    |   `-- AuditFullError    no room left: stops and emergency access only
+    |-- ShippingError         a receiver of records cannot be reached  (exit status 1)
+    |-- KeyFileError          a key that cannot be read or written     (exit status 2)
+    |-- LinkError             a wire, its other end or its certificate (exit status 1)
+    `-- PolicyError           a policy that is refused                 (exit status 2)
 
 Every error says WHAT is wrong, WHERE, and WHAT TO DO about it.
 """
@@ -82,7 +87,29 @@ class LearningError(ScanwardError):
     """Training cannot give what was asked of it."""
 
 
+class AuditError(ScanwardError):
+    """The audit log is broken, or cannot be written."""
+
+
+class AuditFullError(AuditError):
+    """No room left for anything but stops and emergency access."""
+
+
+class ShippingError(ScanwardError):
+    """A receiver of records cannot be reached, or refuses them."""
+
+
 class KeyFileError(ScanwardError):
     """A key that cannot be read or written."""
+
+    exit_status = 2
+
+
+class LinkError(ScanwardError):
+    """A wire that cannot be used: nobody at the other end, or not who it should be."""
+
+
+class PolicyError(ScanwardError):
+    """A policy that is refused: empty, unsigned, altered, or of another device."""
 
     exit_status = 2
