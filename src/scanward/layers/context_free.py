@@ -86,7 +86,7 @@ class ContextFreeLayer:
         for field, value in zip(self.net.fields, deep, strict=True):
             features[f"cf.deep.{self.encoder.fields[field].name}"] = float(value)
         objections: list[Objection] = []
-        answers = self.grove.run(np.concatenate([view.rounded_codes, view.rounded_numbers]))
+        answers = self.grove.run(view.row())
         for model, answer in zip(self.models, answers, strict=True):
             nats, expected = model.judge(view, answer)
             learned = self.encoder.fields[model.target]

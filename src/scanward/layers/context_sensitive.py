@@ -145,7 +145,7 @@ class ContextSensitiveLayer:
         features["cs.evidence"] = sum(max(0.0, n - 2.0) for n in odd) + sum(
             max(0.0, 0.5 * min(z, 8.0) ** 2 - 2.0) for z in far
         )
-        suspicions = iter(self.suspicions.run(np.concatenate([view.rounded_codes, view.rounded_numbers])))
+        suspicions = iter(self.suspicions.run(view.row()))
         for classifier in self.classifiers:
             learned = encoder.fields[classifier.target]
             answer = classifier.against(view, next(suspicions) if classifier.trees else None)

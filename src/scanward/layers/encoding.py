@@ -99,8 +99,6 @@ class View:
         Index of the command's group on each level, -1 where the group was never seen.
     code_array : (F,) int64, number_array : (F,) float64
         The same as arrays.
-    rounded_codes, rounded_numbers : (F,) float32
-        The same as features for trees (``layers.graph.rounded``).
     """
 
     codes: tuple[int, ...]
@@ -108,17 +106,17 @@ class View:
     groups: tuple[int, ...]
     code_array: NDArray[np.int64]
     number_array: NDArray[np.float64]
-    rounded_codes: NDArray[np.float32]
-    rounded_numbers: NDArray[np.float32]
 
     @classmethod
     def of(cls, codes: tuple[int, ...], numbers: tuple[float, ...], groups: tuple[int, ...]) -> View:
         """A view from its three tuples."""
-        code_array = np.array(codes, dtype=np.int64)
-        number_array = np.array(numbers, dtype=np.float64)
         return cls(
-            codes, numbers, groups, code_array, number_array, rounded(code_array), rounded(number_array)
+            codes, numbers, groups, np.array(codes, dtype=np.int64), np.array(numbers, dtype=np.float64)
         )
+
+    def row(self) -> NDArray[np.float32]:
+        """(2 F,) codes, then numbers, as features for trees (``layers.graph.rounded``)."""
+        return rounded(np.concatenate((self.code_array, self.number_array)))
 
 
 def group_keys(command: Command) -> tuple[str, ...]:
@@ -141,9 +139,17 @@ class Encoder:
         self.index = {field.name: i for i, field in enumerate(fields)}
         self.offsets = tuple(int(x) for x in np.cumsum([0, *(field.size for field in fields)]))
         self.starts = np.array(self.offsets[:-1], dtype=np.int64)
-        self._known: list[dict[str | float, int]] = [
-            {value: FIRST + i for i, value in enumerate(field.values)} for field in fields
-        ]
+        # What ``view`` asks of each field, laid ready: name, kind, logarithm, edges, known values.
+        self._plan = tuple(
+            (
+                field.name,
+                field.kind,
+                field.log,
+                field.edges,
+                {value: FIRST + i for i, value in enumerate(field.values)},
+            )
+            for field in fields
+        )
         self._last: tuple[Command, View] | None = None
 
     @property
@@ -163,21 +169,24 @@ class Encoder:
             return last[1]
         codes: list[int] = []
         numbers: list[float] = []
-        value_of = command.value
-        for field, known in zip(self.fields, self._known, strict=True):
-            value = value_of(field.name)
+        parameter, told_of = command.parameters.get, command.context.parts.get
+        for name, kind, log, edges, known in self._plan:
+            value = parameter(name)
+            if value is None and (told := told_of(name)):
+                value = told[0].value
             code, number = MISSING, math.nan
             if value is not None:
-                if field.kind == "category":
+                if kind == "category":
                     code = known.get(value if isinstance(value, str) else f"{value:g}", UNKNOWN)
                 elif isinstance(value, str) or not math.isfinite(value):
                     code = UNKNOWN
                 else:
-                    number = _scaled(value, field.log)
-                    if field.kind == "discrete":
-                        code = known.get(_round(value), UNKNOWN)
+                    number = _scaled(value, log)
+                    if kind == "continuous":
+                        code = FIRST + bisect_right(edges, number)
                     else:
-                        code = FIRST + bisect_right(field.edges, number)
+                        # Known values are rounded already: most are found as they stand.
+                        code = known.get(value) or known.get(_round(value), UNKNOWN)
             codes.append(code)
             numbers.append(number)
         keys = group_keys(command)
@@ -248,11 +257,12 @@ def _round(value: float) -> float:
 
 
 def _scaled(value: float, log: bool) -> float:
-    value = max(-_HUGE, min(_HUGE, value))
+    if not -_HUGE <= value <= _HUGE:
+        value = max(-_HUGE, min(_HUGE, value))
     if not log:
         return value
     # A logarithm down to a hundredth of a unit, then flat: a zero dose (a localizer) must stay comparable.
-    return math.log(max(value, 1e-2))
+    return math.log(value if value > 1e-2 else 1e-2)
 
 
 def learn_encoder(commands: tuple[Command, ...], *, bins: int = 24, discrete: int = 32) -> Encoder:
