@@ -93,8 +93,33 @@ class StreamBounds:
     triggers: int = 1000  # triggers of one element; an interventional session has some hundred
 
 
+@dataclass(frozen=True, slots=True)
+class DicomBounds:
+    """What a DICOM peer (a sender of protocols or dose reports, a scanner, a worklist) may cost."""
+
+    pdu_bytes: int = 128 << 10  # bytes of one data PDU that we offer and accept; peers use 16 to 128 KiB
+    association_pdu_bytes: int = 64 << 10  # bytes of an association PDU; 128 contexts need about 12 KiB
+    unanswered_bytes: int = 16 << 20  # bytes a peer may send without being answered: one object, or all matches
+    associations: int = 10  # at once; a site has one or two senders, and each costs three threads
+    handshake_seconds: float = 5.0  # s for TLS; a handshake takes milliseconds
+    negotiation_seconds: float = 10.0  # s from connection to association (ARTIM, PS3.8 9.1.5, leaves it open)
+    pdu_seconds: float = 10.0  # s from the first to the last byte of one PDU; one byte a second is an attack
+    send_seconds: float = 10.0  # s in which a peer must take what it is sent
+    idle_seconds: float = 30.0  # s of silence when it is the peer's turn
+    association_seconds: float = 900.0  # s one association may last altogether
+    connect_seconds: float = 5.0  # s to reach the scanner or the worklist
+    answer_seconds: float = 20.0  # s the scanner or the worklist may take to answer a request (DIMSE)
+    judge_seconds: float = 10.0  # s to judge one object; a protocol takes some 50 ms, a damaged one 1 s at most
+    hold_seconds: float = 45.0  # s an object waits for the operator; senders give up after 60 s or more
+    matches: int = 20  # worklist entries that one query may bring; more is no answer about one patient
+    report_bytes: int = 8 << 20  # bytes of one dose report; the largest recorded have some 300 KiB
+    quarantine_bytes: int = 4 << 30  # bytes of unreviewed reports kept; beyond, nothing more is taken
+    remembered: int = 4096  # instances of which the outcome is remembered, to find repeats and exchanges
+
+
 BUNDLE_BOUNDS = BundleBounds()
 STREAM_BOUNDS = StreamBounds()
 KEY_BOUNDS = KeyBounds()
 AUDIT_BOUNDS = AuditBounds()
 SHIPPING_BOUNDS = ShippingBounds()
+DICOM_BOUNDS = DicomBounds()
