@@ -117,9 +117,67 @@ class DicomBounds:
     remembered: int = 4096  # instances of which the outcome is remembered, to find repeats and exchanges
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyBounds:
+    """What a policy or a device profile may weigh, and how far its numbers may go."""
+
+    file_bytes: int = 256 << 10  # bytes; the commented example has 12 kB
+    signature_bytes: int = 4 << 10  # bytes; one key, one signature
+    floor_bytes: int = 256 << 10  # bytes of the file of accepted versions
+    operators: int = 256  # operators' keys; staff of a large department
+    rows: int = 256  # caps, axes or dose constants of one table
+    seconds: float = 86_400.0  # s; no hold, arming or pause is longer than a day
+    judge_seconds: float = 30.0  # s; a scanner that waits longer for a verdict is as good as blocked
+    emergency_minutes: float = 240.0  # min; longer is no emergency but a bypass
+    mode_minutes: float = 720.0  # min; QA or SERVICE forgotten overnight ends by itself
+    triggers: int = 1000  # triggers of one arming in an interventional session
+    reason_chars: int = 500  # characters of an operator's reason
+    found: int = 8  # objections written out in one reason; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class ControlBounds:
+    """What the control channel takes. Whatever is exceeded ends that client's connection, nothing else."""
+
+    line_bytes: int = 16 << 10  # bytes of a client's line; an act with a long reason has 2 kB
+    clients: int = 16  # connections at once; consoles, terminals, one web page server
+    clients_per_user: int = 4  # connections at once of one user of this machine
+    queue: int = 256  # events that wait for a client that reads slowly; then it is cut
+    queue_bytes: int = 1 << 20  # bytes of these
+    handshake_seconds: float = 5.0  # s for TLS
+    idle_seconds: float = 90.0  # s without a line; a client sends a ping each 30 s
+    wrong: int = 5  # wrong signatures of one connection; then it ends
+    wrong_seconds: float = 1.0  # s that a denial waits after the first wrong signature; doubled each time
+    wrong_longest: float = 30.0  # s that a denial waits at most
+    acts: int = 30  # acts of one connection within ``acts_seconds``; quick hands, not a script
+    acts_seconds: float = 10.0  # s
+    wrong_records: int = 20  # wrong signatures recorded one by one within a minute; the rest as a count
+    groups: int = 128  # different alerts remembered to count their repetitions
+
+
+@dataclass(frozen=True, slots=True)
+class TcpBounds:
+    """What one connection of the stream link may cost. Whoever goes beyond is disconnected, and it is recorded."""
+
+    handshake_s: float = 5.0  # s for TLS, and again for the hello; a slow machine needs some 0.1 s
+    line_s: float = 2.0  # s from a line's first byte to its line feed; 64 KiB take 0.6 s at 1 Mbit/s
+    write_bytes: int = 512 << 10  # bytes waiting for a peer that does not read; eight of the longest lines
+    slow_reader_s: float = 3.0  # s that a peer may leave bytes waiting; as long as it may be silent
+    lines_at_once: int = 8  # lines read from one connection before the others have their turn: some 1 ms
+    strangers: int = 32  # connections whose peer is not known yet; the oldest gives way to the newest
+    connections: int = 16  # connections of known peers; a host needs two, a restarted one four
+    shutdown_s: float = 1.0  # s for the peer to close its half
+    reconnect_s: float = 0.2  # s until the gantry is tried again; doubled each time
+    reconnect_most_s: float = 2.0  # s between two tries at most
+    identifiers: int = 4096  # originals of hashed identifiers kept to be passed on; a day has some hundred
+
+
 BUNDLE_BOUNDS = BundleBounds()
 STREAM_BOUNDS = StreamBounds()
+TCP_BOUNDS = TcpBounds()
 KEY_BOUNDS = KeyBounds()
 AUDIT_BOUNDS = AuditBounds()
 SHIPPING_BOUNDS = ShippingBounds()
 DICOM_BOUNDS = DicomBounds()
+POLICY_BOUNDS = PolicyBounds()
+CONTROL_BOUNDS = ControlBounds()
