@@ -141,7 +141,8 @@ class ControlBounds:
 
     line_bytes: int = 16 << 10  # bytes of a client's line; an act with a long reason has 2 kB
     clients: int = 16  # connections at once; consoles, terminals, one web page server
-    clients_per_user: int = 4  # connections at once of one user of this machine
+    clients_per_user: int = 4  # connections at once of one user of this machine; then the oldest is cut
+    network_clients: int = 8  # of these, by TLS: the network can never crowd out the guard's own terminal
     queue: int = 256  # events that wait for a client that reads slowly; then it is cut
     queue_bytes: int = 1 << 20  # bytes of these
     handshake_seconds: float = 5.0  # s for TLS
@@ -172,7 +173,36 @@ class TcpBounds:
     identifiers: int = 4096  # originals of hashed identifiers kept to be passed on; a day has some hundred
 
 
+@dataclass(frozen=True, slots=True)
+class CanBounds:
+    """What the CANopen link takes from its two buses, from a profile and from a log of frames."""
+
+    sdo_bytes: int = 4096  # bytes of one SDO value; texts have 64, at 1 Mbit/s 4 KiB take 0.3 s
+    sdo_block: int = 64  # segments of a block that the guard asks for; half of what CiA 301 allows
+    sdo_blocks: int = 600  # blocks of one value; 4,096 bytes in blocks of one segment are 586
+    sdo_idle_s: float = 1.0  # s between two frames of a host's transfer; clients give up after 0.3 s
+    sdo_answer_s: float = 0.5  # s for the gantry to answer one frame; after that the transfer has failed
+    requests: int = 8  # transfers towards the gantry waiting for the channel; a host has one at a time
+    answer_s: float = 0.2  # s a host's trigger waits for the gate before it is told to ask again
+    grant_s: float = 10.0  # s in which the host asks again for a motion that was approved; then it is judged anew
+    load_interval_s: float = 0.05  # s between two loads or motions put to the gate; a host asks once in seconds
+    silent_s: float = 3.0  # s without a heartbeat after which an end counts as lost
+    events: int = 2048  # messages waiting for the loop; beyond that the link drops both sides
+    report_s: float = 1.0  # s in which the same refusal is reported once, with its count
+    reports: int = 256  # different refusals counted apart in that time; the rest are counted together
+    send_s: float = 0.05  # s a frame may wait for room in the controller's queue; 400 frames at 1 Mbit/s
+    profile_bytes: int = 256 << 10  # bytes of a profile; the example has 8 KiB
+    eds_bytes: int = 4 << 20  # bytes of an electronic data sheet; 10,000 entries have some 2 MiB
+    entries: int = 20_000  # entries of an object dictionary; real ones have hundreds to thousands
+    elements: int = 32  # acquisitions of a chain, as on the stream link
+    fields: int = 128  # fields of one element, as on the stream link
+    patterns: int = 512  # frames and patterns that a profile may name
+    log_line_chars: int = 1024  # characters of one line of a log; an FD frame has 200
+    log_lines: int = 50_000_000  # lines of a log that are read; two hours at the full rate of 1 Mbit/s
+
+
 BUNDLE_BOUNDS = BundleBounds()
+CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
 TCP_BOUNDS = TcpBounds()
 KEY_BOUNDS = KeyBounds()
