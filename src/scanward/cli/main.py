@@ -44,6 +44,7 @@ EXTRAS = {
     "sklearn": "train",
     "torch": "train",
     "pyarrow": "parquet",
+    "pynetdicom": "dicom",
 }
 
 
