@@ -65,12 +65,14 @@ class LineConnection(asyncio.Protocol):
         self._searched = 0  # bytes of the buffer known to hold no line feed
         self._reason = ""
         self._open = False
+        self._over = False  # closing or aborted: whatever still comes is thrown away
         self._told = False
         self._working = False
         self._heard = self._loop.time()
         self._begun: float | None = None  # when the line that is not whole yet began
         self._stuck: float | None = None  # since when the peer has not read
         self._watch: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
         self._lost = asyncio.Event()
 
     # --- asyncio.Protocol
@@ -83,6 +85,9 @@ class LineConnection(asyncio.Protocol):
         self.peer = f"{name[0]}:{name[1]}" if name else "?"
         transport.set_write_buffer_limits(high=self._bounds.write_bytes // 8)
         _tuned(transport.get_extra_info("socket"), self._bounds)
+        if self._over:  # given up while it was being made
+            transport.abort()
+            return
         if self._pins is not None:
             peer = transport.get_extra_info("ssl_object")
             refusal = self._pins.refusal(peer) if peer else "the peer does not speak TLS"
@@ -101,6 +106,8 @@ class LineConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes: split into lines, some at once and the rest when the others had their turn."""
+        if self._over:
+            return
         self._buffer += data
         if not self._open:
             # between handshake and ``connection_made``: kept, but not without bound
@@ -117,9 +124,11 @@ class LineConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
         self._open = False
+        self._over = True
         self._buffer.clear()
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._end):
+            if timer is not None:
+                timer.cancel()
         self._lost.set()
         if not self._told:
             self._told = True
@@ -158,18 +167,27 @@ class LineConnection(asyncio.Protocol):
         if self._transport is None or not self._open:
             return
         self._open = False
+        self._over = True
         self._reason = self._reason or reason
         self._buffer.clear()
-        self._transport.close()
-        # a peer that does not read must not keep the connection
-        self._loop.call_later(self._bounds.shutdown_s, self._transport.abort)
+        if self._transport.can_write_eof():
+            # Closed with bytes unread, a socket sends a reset, and the peer would lose our last line.
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+        # a peer that does not answer must not keep the connection
+        self._end = self._loop.call_later(self._bounds.shutdown_s, self._transport.abort)
 
     def abort(self, reason: str) -> None:
         """Close now; what waits is lost."""
         self._open = False
+        self._over = True
         self._reason = self._reason or reason
         self._buffer.clear()
-        if self._transport is not None:
+        if self._transport is None:
+            self._lost.set()
+        else:
             self._transport.abort()
 
     async def wait_closed(self) -> None:
@@ -368,8 +386,15 @@ def _tuned(sock: socket.socket | None, bounds: TcpBounds) -> None:
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a command is one small packet, now
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(bounds.slow_reader_s * 1000))
+    # A peer that is switched off is noticed on a connection that says nothing, too (Linux).
+    for name, value in (
+        ("TCP_USER_TIMEOUT", int(bounds.slow_reader_s * 1000)),
+        ("TCP_KEEPIDLE", 1),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", max(1, int(bounds.slow_reader_s))),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _words(error: BaseException) -> str:
