@@ -12,6 +12,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -176,6 +177,27 @@ class Section:
         if len(value) > most:
             raise self.fail(f"has more than {most} entries", key, "shorten it")
         return tuple(value)
+
+    def day(self, key: str, default: Any = _MISSING) -> Any:
+        """A date, such as 2027-12-31, without a time."""
+        value = self._take(key, default)
+        if value is _MISSING:
+            return default
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise self.fail("needs a day", key, f"write {key} = 2027-12-31, without quotes")
+        return value
+
+    def pair(self, key: str) -> tuple[float, float]:
+        """``[low, high]``, two finite numbers in this order."""
+        value = self._take(key, _MISSING)
+        numbers = isinstance(value, list) and len(value) == 2
+        if not numbers or any(
+            isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in value
+        ):
+            raise self.fail("needs two numbers", key, f"write {key} = [least, largest]")
+        if value[0] > value[1]:
+            raise self.fail(f"[{value[0]:g}, {value[1]:g}] is the wrong way round", key)
+        return float(value[0]), float(value[1])
 
     def section(self, key: str, *, needed: bool = False) -> Section:
         """A table; an empty one where it is absent and not ``needed``."""
