@@ -19,6 +19,7 @@ from scanward.layers.base import Part
 from scanward.layers.encoding import FIRST, MISSING, Encoder, View
 
 NEVER = -16.0  # log probability of a class that was never learned
+LEAST = 1e-7  # a probability below this is a rounding
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,6 @@ class Classifier:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_place", {int(c): i for i, c in enumerate(self.classes)})
 
-    def log_probabilities(self, view: View, answer: NDArray[np.float32] | None) -> NDArray[np.float64]:
-        """(K,) natural log of the probability of each class; ``answer`` is that of the trees, where they are used."""
-        if answer is None:
-            codes = view.code_array[self.fields]
-            logits = (self.weights[self.at + codes].sum(axis=0) + self.bias).astype(np.float64)
-            logits -= logits.max()
-            out: NDArray[np.float64] = logits - np.log(np.exp(logits).sum())
-            return out
-        return np.log(np.maximum(answer.astype(np.float64), 1e-7))
-
     def claimed(self, view: View) -> int:
         """Class that the context claims, MISSING when it says nothing."""
         if not len(self.edges):
@@ -74,16 +65,29 @@ class Classifier:
         number = view.numbers[self.target]
         return MISSING if math.isnan(number) else FIRST + bisect_right(self.edges, number)
 
-    def against(self, view: View, answer: NDArray[np.float32] | None) -> tuple[float, int] | None:
-        """Nats by which the best class beats the claimed one, and the best class's code; None to abstain."""
+    def against(self, view: View, answer: list[float] | None) -> tuple[float, int] | None:
+        """Nats by which the best class beats the claimed one, and the best class's code; None to abstain.
+
+        ``answer`` is that of the trees, where they are used: the probability of each class.
+        """
         claimed = self.claimed(view)
         if claimed == MISSING:
             return None
-        logs = self.log_probabilities(view, answer)
         at = self._place.get(claimed)
-        own = float(logs[at]) if at is not None else NEVER
-        best = int(logs.argmax())
-        return max(0.0, float(logs[best]) - own), int(self.classes[best])
+        if answer is not None:
+            most = max(answer)
+            best, peak = answer.index(most), math.log(max(most, LEAST))
+            own = NEVER if at is None else math.log(max(answer[at], LEAST))
+        else:
+            logits = np.add.reduce(self.weights.take(self.at + view.code_array[self.fields], axis=0), axis=0)
+            logits += self.bias
+            best = int(logits.argmax())
+            peak = float(logits[best])
+            if at is not None:
+                own = float(logits[at])
+            else:
+                own = NEVER + peak + math.log(float(np.exp((logits - peak).astype(np.float64)).sum()))
+        return max(0.0, peak - own), int(self.classes[best])
 
     def part(self) -> Part:
         """For a bundle."""

@@ -7,39 +7,46 @@ from recorded commands that were corrupted. Their raw score is the nats by which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from scanward.commands import Opinion
 from scanward.layers.base import Part
-from scanward.layers.graph import Graph, rounded
+from scanward.layers.graph import Grove, Stand, rounded
 
 
 @dataclass(frozen=True)
 class Combiner:
-    """``names`` fixes the order of the features given to the ``graphs``, whose scores are averaged."""
+    """``names`` fixes the order of the features given to the ``groves``, whose scores are averaged."""
 
     names: tuple[str, ...]
-    graphs: tuple[Graph, ...]
+    groves: tuple[Grove, ...]
+
+    @cached_property
+    def stand(self) -> Stand:
+        """All groves, to be asked at once."""
+        return Stand(self.groves)
 
     def score(self, features: Mapping[str, float]) -> float:
         """Higher is stranger."""
         get = features.get
-        row = rounded(np.array([get(name, np.nan) for name in self.names], dtype=np.float64))
-        return sum(float(graph.run(row)[0]) for graph in self.graphs) / len(self.graphs)
+        row = rounded(np.array([get(name, math.nan) for name in self.names], dtype=np.float64))
+        return sum([answers[0][0] for answers in self.stand.run(row)]) / len(self.groves)
 
     def part(self) -> Part:
         """For a bundle."""
-        graphs = {f"trees{i}": graph.model for i, graph in enumerate(self.graphs)}
-        return Part({"names": list(self.names), "graphs": len(self.graphs)}, {}, graphs)
+        graphs = {f"trees{i}": grove.model for i, grove in enumerate(self.groves) if grove.model}
+        return Part({"names": list(self.names), "graphs": len(self.groves)}, {}, graphs)
 
     @classmethod
     def from_part(cls, part: Part) -> Combiner:
         """The inverse of :meth:`part`."""
-        graphs = tuple(Graph(part.graphs[f"trees{i}"]) for i in range(int(part.settings["graphs"])))
-        return cls(tuple(part.settings["names"]), graphs)
+        groves = tuple(Grove(part.graphs[f"trees{i}"], (1,)) for i in range(int(part.settings["graphs"])))
+        return cls(tuple(part.settings["names"]), groves)
 
 
 def features_of(opinions: Iterable[Opinion]) -> dict[str, float]:

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.layers.base import Part
-from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
-from scanward.layers.usual import UsualValues
+from scanward.layers.encoding import GROUP_LEVELS, Encoder
 
 AGES = (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 18.0)  # years: edges of the age groups
 UNKNOWN_AGE = len(AGES) + 1
@@ -76,20 +75,6 @@ class Conditional:
     by_age: NDArray[np.float64]
     limits: tuple[int, int]
     trees: bool = False
-
-    def guess(self, numbers: NDArray[np.float64], group: int, level: int, row: int) -> tuple[float, float]:
-        """What the linear part expects, and its intercept, in the target's own scale (``group``: of ages)."""
-        intercept = float(self.intercepts[level][row])
-        instead = self.by_age[group if self.age >= 0 else UNKNOWN_AGE]
-        return intercept + float(self.design(numbers, instead) @ self.slopes[level][row]), intercept
-
-    def spread(self, view: View, usual: UsualValues, level: int, row: int) -> float:
-        """Expected spread around the expectation, in the target's own scale."""
-        numbers = view.numbers
-        pattern = sum(1 << i for i, size in enumerate(self.sizes) if math.isnan(numbers[size]))
-        support = 0 if level else bisect_right(SUPPORTS, float(usual.support[0][row]))
-        factor = self.blind_factors[pattern] * self.support_factors[support]
-        return float(self.spreads[level][row] * factor)
 
     def design(self, numbers: NDArray[np.float64], instead: NDArray[np.float64]) -> NDArray[np.float64]:
         """Predictors of the linear part: centred values, then missing flags; (2 L,) or (N, 2 L).
@@ -162,11 +147,6 @@ class Conditional:
 def age_group(age: float) -> int:
     """Row of ``by_age`` for an age in years (NaN: unknown)."""
     return UNKNOWN_AGE if math.isnan(age) else bisect_right(AGES, age)
-
-
-def shared_features(view: View, usual: UsualValues, level: int, row: int) -> NDArray[np.float64]:
-    """(3 F,) codes, numbers, deviations from what is usual: what the trees of all conditionals look at."""
-    return np.concatenate([view.code_array, view.number_array, view.number_array - usual.middle[level][row]])
 
 
 def in_units(encoder: Encoder, field: int, value: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome
 from scanward.layers.base import Part
 from scanward.layers.encoding import DOSE_BLOCK, RANGE_BLOCK, Encoder, View
-from scanward.layers.graph import Grove
+from scanward.layers.graph import Answers, Grove
 from scanward.layers.masked import MaskedNet
 from scanward.layers.neighbours import Neighbours
 from scanward.layers.phrases import code_objection, range_objection
@@ -36,17 +37,22 @@ class FieldModel:
     spread: float
     classes: NDArray[np.int64]
 
-    def judge(self, view: View, out: NDArray[np.float32]) -> tuple[float, float | int]:
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        return {int(code): i for i, code in enumerate(self.classes)}
+
+    def judge(self, view: View, out: list[float]) -> tuple[float, float | int]:
         """Nats of surprise (or half the squared residual) of what the trees answered; the expected value or code."""
-        if len(self.classes) == 0:
+        place = self._place
+        if not place:
             number = view.numbers[self.target]
-            expected = float(out[0])
+            expected = out[0]
             if math.isnan(number):
                 return 0.0, expected
             return 0.5 * min(abs(number - expected) / self.spread, 12.0) ** 2, expected
-        at = np.flatnonzero(self.classes == view.codes[self.target])
-        own = float(out[at[0]]) if len(at) else 0.0
-        return -math.log(max(own, 1e-5)), int(self.classes[int(np.argmax(out))])
+        at = place.get(view.codes[self.target])
+        own = 0.0 if at is None else out[at]
+        return -math.log(max(own, 1e-5)), int(self.classes[out.index(max(out))])
 
 
 def unrelated(encoder: Encoder, target: int) -> list[int]:
@@ -74,23 +80,37 @@ class ContextFreeLayer:
     def start(self) -> None:
         """This layer remembers nothing."""
 
+    @cached_property
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Names of the features of the net's fields and of the models."""
+        fields = self.encoder.fields
+        return (
+            [f"cf.deep.{fields[f].name}" for f in self.net.fields],
+            [f"cf.trees.{fields[model.target].name}" for model in self.models],
+        )
+
     def judge(self, state: None, command: Command) -> tuple[Opinion, None]:
         """Opinion on content alone."""
         view = self.encoder.view(command)
-        deep = self.net.surprises(view)
-        features: dict[str, float] = {}
-        order = np.sort(deep)
-        features["cf.deep.sum"] = float(deep.sum())
-        features["cf.deep.max"] = float(order[-1])
-        features["cf.deep.second"] = float(order[-2]) if len(order) > 1 else 0.0
-        for field, value in zip(self.net.fields, deep, strict=True):
-            features[f"cf.deep.{self.encoder.fields[field].name}"] = float(value)
+        return self.opinion(view, self.grove.run(view.row())), None
+
+    def opinion(self, view: View, answers: Answers) -> Opinion:
+        """The same, with what the grove answers to ``view.row()``."""
+        nats_of, logits = self.net.surprises(view)
+        deep: list[float] = nats_of.tolist()
+        order = sorted(deep)
+        total = float(nats_of.sum())
+        deep_names, trees_names = self._names
+        features: dict[str, float] = {
+            "cf.deep.sum": total,
+            "cf.deep.max": order[-1],
+            "cf.deep.second": order[-2] if len(order) > 1 else 0.0,
+        }
+        features.update(zip(deep_names, deep, strict=True))
         objections: list[Objection] = []
-        answers = self.grove.run(view.row())
-        for model, answer in zip(self.models, answers, strict=True):
+        for model, answer, name in zip(self.models, answers, trees_names, strict=True):
             nats, expected = model.judge(view, answer)
-            learned = self.encoder.fields[model.target]
-            features[f"cf.trees.{learned.name}"] = nats
+            features[name] = nats
             if nats > STRANGE:
                 reason = "does not go with the other parameters"
                 objections.append(
@@ -101,25 +121,17 @@ class ContextFreeLayer:
                     else code_objection(self.encoder, model.target, view, [int(expected)], reason, nats)
                 )
         features["cf.distance"] = self.neighbours.distance(view)
-        named = {o.field for o in objections}
-        for at in np.argsort(-deep)[:3]:
-            field = int(self.net.fields[at])
-            if deep[at] > STRANGE and self.encoder.fields[field].name not in named:
-                likely = self.net.likely(view, int(at))
-                objections.append(
-                    code_objection(
-                        self.encoder,
-                        field,
-                        view,
-                        [likely],
-                        "is unusual beside the other parameters",
-                        float(deep[at]),
-                    )
-                )
-        score = float(deep.sum())
+        if order[-1] > STRANGE:
+            named = {o.field for o in objections}
+            for at in np.argsort(-nats_of)[:3]:
+                field = int(self.net.fields[at])
+                if deep[at] > STRANGE and self.encoder.fields[field].name not in named:
+                    likely = int(np.argmax(logits[at]))
+                    reason = "is unusual beside the other parameters"
+                    objections.append(code_objection(self.encoder, field, view, [likely], reason, deep[at]))
         outcome = Outcome.OBJECT if objections else Outcome.PASS
         found = tuple(sorted(objections, key=lambda o: -o.weight))
-        return Opinion(self.name, outcome, found, score, features=features), None
+        return Opinion(self.name, outcome, found, total, features=features)
 
     def part(self) -> Part:
         """For a bundle (the shared encoder travels apart)."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
+from functools import cached_property
 
 from scanward.commands import Command, Context, LayerName, Objection, Opinion, Outcome, Severity, Told
 from scanward.layers.base import Part
 from scanward.layers.classifier import Classifier
-from scanward.layers.conditional import Conditional, age_group, shared_features
+from scanward.layers.conditional import Conditional
 from scanward.layers.encoding import MISSING, Encoder, View
-from scanward.layers.graph import Grove, rounded
+from scanward.layers.expecting import Expecting, Prepared
+from scanward.layers.graph import Answers, Grove
 from scanward.layers.phrases import class_objection, range_objection, value_objection
 from scanward.layers.usual import UsualValues
 
@@ -73,12 +73,40 @@ class ContextSensitiveLayer:
 
     def judge(self, state: Residuals, command: Command) -> tuple[Opinion, Residuals]:
         """Opinion on the command in its context."""
+        view = self.encoder.view(command)
+        ready = self.expecting.prepare(view)
+        corrections = self.expectations.run(ready.features)
+        suspicions = self.suspicions.run(ready.features[: 2 * len(view.codes)])
+        return self.opinion(state, command, view, ready, corrections, suspicions)
+
+    @cached_property
+    def expecting(self) -> Expecting:
+        """The conditionals side by side."""
+        return Expecting(self.encoder, self.usual, self.conditionals)
+
+    @cached_property
+    def _plan(self) -> tuple[tuple[str, bool, str, str, str], ...]:
+        """Of each field: kind, whether its absence counts, names of the features made of it."""
+        return tuple(
+            (f.kind, f.group == "machine", f"cs.z.{f.name}", f"cs.moved.{f.name}", f"cs.usual.{f.name}")
+            for f in self.encoder.fields
+        )
+
+    def opinion(
+        self,
+        state: Residuals,
+        command: Command,
+        view: View,
+        ready: Prepared,
+        corrections: Answers,
+        suspicions: Answers,
+    ) -> tuple[Opinion, Residuals]:
+        """The same, with what the trees answer to ``ready.features``."""
         encoder, usual = self.encoder, self.usual
-        view = encoder.view(command)
-        level, row = usual.row(view)
-        surprise = usual.surprises(encoder, view)
-        moved = usual.deviations(view)
-        spread = usual.spread[level][row]
+        level, row = ready.level, ready.row
+        surprise: list[float] = usual.surprises(encoder, view, level, row).tolist()
+        moved: list[float] = ready.moved.tolist()
+        spread: list[float] = usual.spread[level][row].tolist()
         features: dict[str, float] = {
             "cs.level": float(level),
             "cs.support": math.log1p(float(usual.support[level][row])),
@@ -89,25 +117,26 @@ class ContextSensitiveLayer:
         away = 0
         odd: list[float] = []
         far: list[float] = []
-        for f, learned in enumerate(encoder.fields):
-            if learned.kind == "continuous":
+        for f, (kind, counts, z_name, moved_name, usual_name) in enumerate(self._plan):
+            if kind == "continuous":
                 # A distance in spreads where the group has its own, in the field's scale besides.
-                z = float(moved[f]) / float(spread[f]) if not math.isnan(moved[f]) else math.nan
-                features[f"cs.z.{learned.name}"] = max(-CUT, min(CUT, z)) if z == z else math.nan
-                features[f"cs.moved.{learned.name}"] = float(moved[f])
+                by = moved[f]
+                z = by / spread[f] if by == by else math.nan
+                features[z_name] = max(-CUT, min(CUT, z)) if z == z else math.nan
+                features[moved_name] = by
                 continue
-            if view.codes[f] == MISSING and learned.group != "machine":
-                features[f"cs.usual.{learned.name}"] = math.nan
+            if not counts and view.codes[f] == MISSING:
+                features[usual_name] = math.nan
                 continue
-            nats = float(surprise[f])
-            features[f"cs.usual.{learned.name}"] = nats
+            nats = surprise[f]
+            features[usual_name] = nats
             total += nats
             odd.append(nats)
             most = max(most, nats)
-            away += nats > UNUSUAL
-            if learned.kind == "discrete":
-                features[f"cs.moved.{learned.name}"] = float(moved[f])
+            if kind == "discrete":
+                features[moved_name] = moved[f]
             if nats > UNUSUAL:
+                away += 1
                 objections.append(
                     value_objection(encoder, usual, f, view, "is not usual in this protocol", nats)
                 )
@@ -117,18 +146,23 @@ class ContextSensitiveLayer:
         features["cs.usual.third"] = ranked[2] if len(ranked) > 2 else 0.0
         features["cs.usual.away"] = float(away)
         score = total
-        expected_of = self._expectations(view, level, row)
-        for model in self.conditionals:
-            learned = encoder.fields[model.target]
+        corrected = iter(corrections)
+        for model, (expect_name, gap_name), guess, width in zip(
+            self.conditionals,
+            self._names[0],
+            ready.guesses,
+            self.expecting.spreads(view, level, row),
+            strict=True,
+        ):
+            expected = guess + (next(corrected)[0] if model.trees else 0.0)
             number = view.numbers[model.target]
             if math.isnan(number):
-                features[f"cs.expect.{learned.name}"] = math.nan
-                features[f"cs.gap.{learned.name}"] = math.nan
+                features[expect_name] = math.nan
+                features[gap_name] = math.nan
                 continue
-            expected, width = expected_of[model.target], model.spread(view, usual, level, row)
             z = max(-CUT, min(CUT, (number - expected) / width))
-            features[f"cs.expect.{learned.name}"] = z
-            features[f"cs.gap.{learned.name}"] = number - expected
+            features[expect_name] = z
+            features[gap_name] = number - expected
             far.append(abs(z))
             score += 0.5 * min(abs(z), 12.0) ** 2 / len(self.conditionals)
             if abs(z) > FAR:
@@ -142,14 +176,13 @@ class ContextSensitiveLayer:
         far.sort(reverse=True)
         features["cs.expect.max"] = far[0] if far else 0.0
         features["cs.expect.second"] = far[1] if len(far) > 1 else 0.0
-        features["cs.evidence"] = sum(max(0.0, n - 2.0) for n in odd) + sum(
-            max(0.0, 0.5 * min(z, 8.0) ** 2 - 2.0) for z in far
+        features["cs.evidence"] = sum([n - 2.0 for n in odd if n > 2.0]) + sum(
+            [0.5 * min(z, 8.0) ** 2 - 2.0 for z in far if z > 2.0]
         )
-        suspicions = iter(self.suspicions.run(view.row()))
-        for classifier in self.classifiers:
-            learned = encoder.fields[classifier.target]
-            answer = classifier.against(view, next(suspicions) if classifier.trees else None)
-            features[f"cs.against.{learned.name}"] = math.nan if answer is None else answer[0]
+        suspected = iter(suspicions)
+        for classifier, against_name in zip(self.classifiers, self._names[1], strict=True):
+            answer = classifier.against(view, next(suspected) if classifier.trees else None)
+            features[against_name] = math.nan if answer is None else answer[0]
             if answer is not None and answer[0] > AGAINST:
                 score += answer[0]
                 reason = "is not what the command looks like it is for"
@@ -164,23 +197,14 @@ class ContextSensitiveLayer:
         found = tuple(sorted(objections, key=lambda o: -o.weight))
         return Opinion(self.name, outcome, found, score, features=features), state
 
-    def _expectations(self, view: View, level: int, row: int) -> dict[int, float]:
-        """What each conditional expects, by target."""
-        numbers = view.number_array
-        age = self.encoder.index.get("PatientAge")
-        group = age_group(view.numbers[age] if age is not None else math.nan)
-        guesses = [model.guess(numbers, group, level, row) for model in self.conditionals]
-        told = [
-            model.extras(*guess, numbers)
-            for model, guess in zip(self.conditionals, guesses, strict=True)
-            if model.trees
-        ]
-        shared = shared_features(view, self.usual, level, row)
-        corrections = iter(self.expectations.run(rounded(np.concatenate([shared, *told]))))
-        return {
-            model.target: guess[0] + (float(next(corrections)[0]) if model.trees else 0.0)
-            for model, guess in zip(self.conditionals, guesses, strict=True)
-        }
+    @cached_property
+    def _names(self) -> tuple[list[tuple[str, str]], list[str]]:
+        """Names of the features of the conditionals and of the classifiers."""
+        names = [f.name for f in self.encoder.fields]
+        return (
+            [(f"cs.expect.{names[m.target]}", f"cs.gap.{names[m.target]}") for m in self.conditionals],
+            [f"cs.against.{names[c.target]}" for c in self.classifiers],
+        )
 
     def part(self) -> Part:
         """For a bundle (the shared encoder travels apart)."""

@@ -1,4 +1,4 @@
-"""Running an ONNX graph of boosted trees on one row, and the rounding that makes it exact.
+"""Running ONNX graphs of boosted trees on one row, and the rounding that makes it exact.
 
 ONNX compares in float32, LightGBM learned in float64. A feature rounded to twelve bits of mantissa leaves room
 for every split threshold between two neighbours in float32, so both engines take the same branch, always.
@@ -6,14 +6,20 @@ for every split threshold between two neighbours in float32, so both engines tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scanward.errors import BundleError
 from scanward.layers.base import Part
+from scanward.layers.ensembles import Ensembles, joined, read, written
 from scanward.layers.onnx_session import session
+
+Answers = list[list[float]]  # of each ensemble: a number, or the probability of each class
 
 ABSENT = -999.0  # stands for a missing number; no learned feature comes near it
 _KEPT_BITS = 12
@@ -25,7 +31,7 @@ _BOUND = np.float32(1e6)  # features beyond this are cut: they say the same
 def rounded(values: NDArray[Any]) -> NDArray[np.float32]:
     """Features as float32 with twelve bits of mantissa; NaN becomes ``ABSENT`` (same shape)."""
     out = np.array(values, dtype=np.float32)
-    out[np.isnan(out)] = ABSENT
+    np.copyto(out, ABSENT, where=np.isnan(out))
     np.minimum(out, _BOUND, out=out)
     np.maximum(out, -_BOUND, out=out)
     bits = out.view(np.int32)
@@ -52,32 +58,80 @@ class Graph:
 
 
 class Grove:
-    """Several ensembles of trees in one graph over one shared row of features: one call answers all.
+    """Several ensembles of trees over one shared row of features, in one ONNX graph; an empty grove has none.
 
-    ``widths`` says how many numbers each ensemble answers with, in order. An empty grove has no graph.
+    ``widths`` says how many numbers each ensemble answers with, in order. BundleError when the graph is none
+    of trees, or answers with others.
     """
 
-    def __init__(self, graph: Graph | None, widths: tuple[int, ...]) -> None:
-        self.graph = graph
+    def __init__(self, model: bytes | None, widths: tuple[int, ...]) -> None:
+        self.model = model
         self.widths = widths
-        ends = np.cumsum([0, *widths])
-        self._slices = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        self.trees = None if model is None else read(model)
+        if (self.trees.widths if self.trees else ()) != widths:
+            raise BundleError(
+                "a graph of trees does not answer as it should", "graph", "train the bundle again"
+            )
 
-    def run(self, features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def run(self, features: NDArray[np.float32]) -> Answers:
         """Answers of each ensemble for one row (D,)."""
-        if self.graph is None:
-            return []
-        out = self.graph.run(features)
-        return [out[s] for s in self._slices]
+        return self._alone.run(features)[0]
+
+    @cached_property
+    def _alone(self) -> Stand:
+        return Stand([self])
 
     def part(self) -> Part:
         """For a bundle."""
-        return Part(
-            {"widths": list(self.widths)}, {}, {} if self.graph is None else {"trees": self.graph.model}
-        )
+        return Part({"widths": list(self.widths)}, {}, {} if self.model is None else {"trees": self.model})
 
     @classmethod
     def from_part(cls, part: Part) -> Grove:
         """The inverse of :meth:`part`."""
-        graph = Graph(part.graphs["trees"]) if "trees" in part.graphs else None
-        return cls(graph, tuple(int(w) for w in part.settings["widths"]))
+        return cls(part.graphs.get("trees"), tuple(int(w) for w in part.settings["widths"]))
+
+
+class Stand:
+    """Several groves over one row, asked all at once: one run of one operator, whatever their number.
+
+    The row is that of the widest grove; the others read its beginning.
+    """
+
+    def __init__(self, groves: Sequence[Grove]) -> None:
+        found = [grove.trees for grove in groves if grove.trees is not None]
+        trees = joined(found) if found else None
+        self._graph = None if trees is None else Graph(written(trees))
+        ends = np.cumsum([0, *(w for grove in groves for w in grove.widths)]).tolist()
+        places = iter([slice(a, b) for a, b in pairwise(ends)])
+        self._places = [[next(places) for _ in grove.widths] for grove in groves]
+        self._classes = _Classes(trees) if trees is not None and any(trees.classes) else None
+
+    def run(self, features: NDArray[np.float32]) -> list[Answers]:
+        """Answers of each grove for one row (D,)."""
+        if self._graph is None:
+            return [[] for _ in self._places]
+        out = self._graph.run(features)
+        if self._classes is not None:
+            self._classes.settle(out)
+        numbers: list[float] = out.tolist()
+        return [[numbers[place] for place in places] for places in self._places]
+
+
+class _Classes:
+    """Softmax of several stretches of one array."""
+
+    def __init__(self, trees: Ensembles) -> None:
+        starts = np.cumsum([0, *trees.widths])
+        which = [i for i, classes in enumerate(trees.classes) if classes]
+        widths = [trees.widths[i] for i in which]
+        self._at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in which])
+        self._starts = np.cumsum([0, *widths[:-1]])
+        self._of = np.repeat(np.arange(len(which)), widths)
+
+    def settle(self, out: NDArray[np.float32]) -> None:
+        """Turn the log odds in ``out`` into probabilities, in place."""
+        odds = out[self._at]
+        odds -= np.maximum.reduceat(odds, self._starts)[self._of]
+        np.exp(odds, out=odds)
+        odds /= np.add.reduceat(odds, self._starts)[self._of]
+        out[self._at] = odds

@@ -8,6 +8,7 @@ questions costs one subtraction.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,26 +52,31 @@ class MaskedNet:
     heads: F32
     head_bias: F32
 
-    def surprises(self, view: View) -> F32:
-        """(F,) nats of surprise of each field's value, given all the others."""
+    def surprises(self, view: View) -> tuple[F32, F32]:
+        """(F,) nats of surprise of each field's value, given all the others, and what was expected instead.
+
+        The second is (F, B): logits of the codes of each field, the likeliest at 0.
+        """
         own = view.code_array[self.fields]
-        rows = self.embed[self.at + own]
-        first = np.maximum(rows.sum(axis=0) - rows + self.mask + self.bias, 0)  # (F, H)
-        logits = self._logits(first)
-        logits -= logits.max(axis=1, keepdims=True)
-        out: F32 = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(own)), own]
-        return out
+        rows = self.embed.take(self.at + own, axis=0)
+        first = np.add.reduce(rows, axis=0) - rows  # (F, H)
+        first += self.mask
+        first += self.bias
+        np.maximum(first, 0, out=first)
+        second = first @ self.w1
+        second += self.b1
+        np.maximum(second, 0, out=second)
+        second += first
+        logits: F32 = np.matmul(second[:, None, :], self.heads)[:, 0, :]
+        logits += self.head_bias
+        logits -= np.maximum.reduce(logits, axis=1, keepdims=True)
+        out: F32 = np.log(np.add.reduce(np.exp(logits), axis=1))
+        out -= logits[self._rows, own]
+        return out, logits
 
-    def likely(self, view: View, field: int) -> int:
-        """Code that the network would have expected in the place of ``fields[field]``."""
-        rows = self.embed[self.at + view.code_array[self.fields]]
-        first = np.maximum(rows.sum(axis=0) - rows + self.mask + self.bias, 0)
-        return int(np.argmax(self._logits(first)[field]))
-
-    def _logits(self, first: F32) -> F32:
-        second = np.maximum(first @ self.w1 + self.b1, 0) + first  # (F, H)
-        out: F32 = np.matmul(second[:, None, :], self.heads)[:, 0, :] + self.head_bias  # (F, B)
-        return out
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
+        return np.arange(len(self.fields))
 
     def part(self) -> Part:
         """For a bundle."""

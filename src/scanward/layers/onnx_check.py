@@ -59,7 +59,7 @@ def check(data: bytes, where: str, bounds: BundleBounds = BUNDLE_BOUNDS) -> None
         if depth > bounds.graph_depth:
             raise _refused(f"is nested deeper than {bounds.graph_depth}", where)
         inside, plain = _INSIDE[message], _PLAIN[message]
-        for number, wire, start, stop in _fields(data, begin, end, where):
+        for number, wire, start, stop in fields(data, begin, end, where):
             if number in plain:
                 continue
             if number in inside and wire == _BYTES:
@@ -80,7 +80,7 @@ def check(data: bytes, where: str, bounds: BundleBounds = BUNDLE_BOUNDS) -> None
         raise _refused(f"holds {graphs} graphs where one is expected", where)
 
 
-def _fields(data: bytes, at: int, end: int, where: str) -> Iterator[tuple[int, int, int, int]]:
+def fields(data: bytes, at: int, end: int, where: str) -> Iterator[tuple[int, int, int, int]]:
     """(number, wire type, begin, end) of each field in ``data[at:end]``; protobuf encoding, proto3 guide."""
     while at < end:
         tag, at = _varint(data, at, end, where)

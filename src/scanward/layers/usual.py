@@ -44,18 +44,10 @@ class UsualValues:
                 return level, group + 1
         return GROUP_LEVELS - 1, 0
 
-    def surprises(self, encoder: Encoder, view: View) -> NDArray[np.float32]:
-        """(F,) nats of surprise of each field's code (meaningless for continuous fields)."""
-        level, row = self.row(view)
-        at = encoder.starts + view.code_array
-        found: NDArray[np.float32] = self.surprise[level][row][at]
+    def surprises(self, encoder: Encoder, view: View, level: int, row: int) -> NDArray[np.float32]:
+        """(F,) nats of surprise of each field's code in a group (meaningless for continuous fields)."""
+        found: NDArray[np.float32] = self.surprise[level][row].take(encoder.starts + view.code_array)
         return found
-
-    def deviations(self, view: View) -> NDArray[np.float64]:
-        """(F,) signed distance from the usual value, in the field's own scale."""
-        level, row = self.row(view)
-        out: NDArray[np.float64] = view.number_array - self.middle[level][row]
-        return out
 
     def part(self) -> Part:
         """For a bundle."""

@@ -184,7 +184,7 @@ def merge(graphs: Sequence[Graph], columns: Sequence[NDArray[np.int64]], width: 
     )
     sets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(merged, opset_imports=sets, ir_version=8, producer_name="scanward")
-    grove = Grove(Graph(bytes(model.SerializeToString())), tuple(widths))
+    grove = Grove(bytes(model.SerializeToString()), tuple(widths))
     rng = np.random.default_rng(0)
     for row in rounded(rng.normal(0, 3, (16, width))):
         for graph, where, answer in zip(graphs, columns, grove.run(row), strict=True):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scanward.commands import Command, Examination
 from scanward.layers.base import Layer
 from scanward.layers.combiner import Combiner, features_of
-from scanward.layers.graph import rounded
+from scanward.layers.graph import Grove, rounded
 from scanward.learning.boosting import boost, export
 from scanward.learning.corruptions import SPOILERS, WEIGHTS, Spoilt, Workshop, spoil
 
@@ -108,7 +108,7 @@ def _last(layers: Learned, states: Sequence[State], clean: Examination, spoilt: 
 
 def learn_combiner(found: Samples, *, rounds: int = 150, seed: int = 0) -> Combiner:
     """Fit the averaged trees. Deterministic for a seed."""
-    graphs = []
+    groves = []
     for i in range(GRAPHS):
         booster = boost(
             found.rows,
@@ -122,5 +122,5 @@ def learn_combiner(found: Samples, *, rounds: int = 150, seed: int = 0) -> Combi
             columns=0.5,
             lambda_l2=0.0,
         )
-        graphs.append(export(booster, found.rows, what="combiner"))
-    return Combiner(found.names, tuple(graphs))
+        groves.append(Grove(export(booster, found.rows, what="combiner").model, (1,)))
+    return Combiner(found.names, tuple(groves))

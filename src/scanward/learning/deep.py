@@ -109,7 +109,9 @@ def train_masked(
     with torch.no_grad():
         asked = logits_of(probe, hide).masked_fill(~belongs[0], -torch.inf)
         theirs = nn.functional.cross_entropy(asked, probe[:, 0], reduction="none").numpy()
-    ours = [net.surprises(View.of(tuple(int(c) for c in row), (), ()))[0] for row in rows.codes[: len(probe)]]
+    ours = [
+        net.surprises(View.of(tuple(int(c) for c in row), (), ()))[0][0] for row in rows.codes[: len(probe)]
+    ]
     _agree("masked network", np.asarray(ours), theirs)
     return net
 
