@@ -10,7 +10,6 @@ from typing import Final
 
 from scanward.audit.folder import SEGMENT_NAME
 from scanward.audit.frames import (
-    ABANDONING,
     SEGMENT_BYTES,
     Frame,
     Kind,
@@ -112,18 +111,21 @@ def _kept(found: Sequence[Segment]) -> list[Segment]:
     for segment in reversed(found):
         later = kept[-1].header if kept else None
         here = segment.header
-        unused = (
-            later is not None
-            and later.reason in ABANDONING
-            and (later.previous_seq, later.previous_hash) == (here.previous_seq, here.previous_hash)
+        unused = later is not None and (later.previous_seq, later.previous_hash) == (
+            here.previous_seq,
+            here.previous_hash,
         )
         if not unused:
             kept.append(segment)
     return kept[::-1]
 
 
-def read(folder: Path, *, after: int = 0, bounds: AuditBounds = AUDIT_BOUNDS) -> Iterator[Record]:
+def read(
+    folder: Path, *, after: int = 0, past_damage: bool = False, bounds: AuditBounds = AUDIT_BOUNDS
+) -> Iterator[Record]:
     """The records of a log with numbers above ``after``, in order. It checks the chain as it goes.
+
+    ``past_damage`` leaves out what is damaged and goes on: to look at what is left of a broken log.
 
     Raises
     ------
@@ -134,31 +136,45 @@ def read(folder: Path, *, after: int = 0, bounds: AuditBounds = AUDIT_BOUNDS) ->
         error: the records before it are all there is.
     """
     segments, findings = segments_of(folder, bounds)
-    if findings:
+    if findings and not past_damage:
         raise AuditError(findings[0].what, findings[0].segment, "run `scanward audit verify`")
+    seq = 0
     for segment, later in zip(segments, [*segments[1:], None], strict=True):
-        if later and later.header.previous_seq <= after:
+        limit = later.header.previous_seq if later else NO_LIMIT
+        if limit <= after:
             continue
-        yield from _records(segment, later.header.previous_seq if later else NO_LIMIT, after, bounds)
+        if seq and segment.header.first_seq != seq + 1 and not past_damage:
+            raise _break(seq + 1, segment.name, 0)
+        for record in _records(segment, limit, past_damage, bounds):
+            seq = record.seq
+            if seq > after:
+                yield record
 
 
-def _records(segment: Segment, limit: int, after: int, bounds: AuditBounds) -> Iterator[Record]:
+def _records(segment: Segment, limit: int, past_damage: bool, bounds: AuditBounds) -> Iterator[Record]:
     data = segment.data(bounds)
     seq = segment.header.first_seq - 1
     for item in scan(data, SEGMENT_BYTES, segment.header.hash, bounds):
         if seq >= limit:
             return
-        if not isinstance(item, Frame) or not item.linked or item.seq != seq + 1:
+        if (
+            isinstance(item, Frame)
+            and item.linked
+            and (item.seq == seq + 1 or (past_damage and item.seq > seq))
+        ):
+            seq = item.seq
+            yield _record(item, segment.name)
+        elif not past_damage:
             if limit == NO_LIMIT and not ending_of(data, segment.header, bounds).broken:
                 return
-            raise AuditError(
-                f"record {seq + 1} is damaged or missing",
-                f"{segment.name}, byte {item.offset}",
-                "run `scanward audit verify`",
-            )
-        seq = item.seq
-        if seq > after:
-            yield _record(item, segment.name)
+            raise _break(seq + 1, segment.name, item.offset)
+    if seq < limit < NO_LIMIT and not past_damage:
+        raise _break(seq + 1, segment.name, len(data))
+
+
+def _break(seq: int, name: str, offset: int) -> AuditError:
+    where = f"{name}, byte {offset}"
+    return AuditError(f"record {seq} is damaged or missing", where, "run `scanward audit verify`")
 
 
 def _record(frame: Frame, name: str) -> Record:

@@ -21,6 +21,7 @@ from typing import Final
 from scanward.audit.checkpoints import Checkpoint
 from scanward.audit.folder import RESERVE, Folder, segment_name
 from scanward.audit.frames import (
+    ABANDONING,
     FRAME_BYTES,
     SEGMENT_BYTES,
     Kind,
@@ -351,7 +352,7 @@ class Writer:
                 raise
             self._enter_full(now)
             if self._reserve:
-                self._begin(Reason.FULL if reason is Reason.STARTED else reason, now)
+                self._begin(reason if reason in ABANDONING else Reason.FULL, now)
             elif tail and tail.ending.free and not tail.ending.broken:
                 self._continue_reserve(tail, now)
             else:
