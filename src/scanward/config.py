@@ -99,7 +99,9 @@ class DicomBounds:
 
     pdu_bytes: int = 128 << 10  # bytes of one data PDU that we offer and accept; peers use 16 to 128 KiB
     association_pdu_bytes: int = 64 << 10  # bytes of an association PDU; 128 contexts need about 12 KiB
-    unanswered_bytes: int = 16 << 20  # bytes a peer may send without being answered: one object, or all matches
+    unanswered_bytes: int = (
+        16 << 20
+    )  # bytes a peer may send without being answered: one object, or all matches
     associations: int = 10  # at once; a site has one or two senders, and each costs three threads
     handshake_seconds: float = 5.0  # s for TLS; a handshake takes milliseconds
     negotiation_seconds: float = 10.0  # s from connection to association (ARTIM, PS3.8 9.1.5, leaves it open)
@@ -109,9 +111,13 @@ class DicomBounds:
     association_seconds: float = 900.0  # s one association may last altogether
     connect_seconds: float = 5.0  # s to reach the scanner or the worklist
     answer_seconds: float = 20.0  # s the scanner or the worklist may take to answer a request (DIMSE)
-    judge_seconds: float = 10.0  # s to judge one object; a protocol takes some 50 ms, a damaged one 1 s at most
+    judge_seconds: float = (
+        10.0  # s to judge one object; a protocol takes some 50 ms, a damaged one 1 s at most
+    )
     hold_seconds: float = 45.0  # s an object waits for the operator; senders give up after 60 s or more
     matches: int = 20  # worklist entries that one query may bring; more is no answer about one patient
+    protocol_bytes: int = 4 << 20  # bytes of one protocol; real ones have some kilobytes
+    judge_memory_bytes: int = 4 << 30  # bytes of address space of the process that judges protocols
     report_bytes: int = 8 << 20  # bytes of one dose report; the largest recorded have some 300 KiB
     quarantine_bytes: int = 4 << 30  # bytes of unreviewed reports kept; beyond, nothing more is taken
     remembered: int = 4096  # instances of which the outcome is remembered, to find repeats and exchanges
@@ -184,8 +190,12 @@ class CanBounds:
     sdo_answer_s: float = 0.5  # s for the gantry to answer one frame; after that the transfer has failed
     requests: int = 8  # transfers towards the gantry waiting for the channel; a host has one at a time
     answer_s: float = 0.2  # s a host's trigger waits for the gate before it is told to ask again
-    grant_s: float = 10.0  # s in which the host asks again for a motion that was approved; then it is judged anew
-    load_interval_s: float = 0.05  # s between two loads or motions put to the gate; a host asks once in seconds
+    grant_s: float = (
+        10.0  # s in which the host asks again for a motion that was approved; then it is judged anew
+    )
+    load_interval_s: float = (
+        0.05  # s between two loads or motions put to the gate; a host asks once in seconds
+    )
     silent_s: float = 3.0  # s without a heartbeat after which an end counts as lost
     events: int = 2048  # messages waiting for the loop; beyond that the link drops both sides
     report_s: float = 1.0  # s in which the same refusal is reported once, with its count
@@ -201,10 +211,25 @@ class CanBounds:
     log_lines: int = 50_000_000  # lines of a log that are read; two hours at the full rate of 1 Mbit/s
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeBounds:
+    """What relay and judge may say to each other, and for how long the relay waits."""
+
+    frame_bytes: int = 16 << 20  # bytes; a history of 512 commands of 8 KiB, four times over
+    objections: int = 64  # objections of one layer on one element; an operator reads three
+    waiting: int = 64  # questions that wait for an answer; the gate has one at a time
+    states: int = 512  # states kept after the histories judged last; each a few KiB
+    start_s: float = 60.0  # s for a judge to load its bundle; a large one takes some 5
+    ping_s: float = 1.0  # s between two questions whether it lives
+    restart_s: float = 0.1  # s until a judge that died is replaced; doubled while it fails to start
+    restart_most_s: float = 10.0  # s between two attempts at most
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
 TCP_BOUNDS = TcpBounds()
+JUDGE_BOUNDS = JudgeBounds()
 KEY_BOUNDS = KeyBounds()
 AUDIT_BOUNDS = AuditBounds()
 SHIPPING_BOUNDS = ShippingBounds()
