@@ -205,6 +205,21 @@ class PhysicsLayer:
             return Opinion(self.name, Outcome.OBJECT, _objections(failed, held, parameters)), None
         return (_HELD if held else _NOTHING), None
 
+    def implied(self, command: Command, name: str) -> tuple[float, float] | None:
+        """Least and most that the device's constants make of ``name`` out of the command's other fields.
+
+        The value that the command itself states is not looked at. None when no identity tells.
+        """
+        key = command.device.key
+        if key == "|" and self._only is not None:
+            key = self._only
+        for check in self._checks.get(key, _NO_TYPES).get(acquisition_type(command), ()):
+            if (name, 1) in check.identity.terms and not check.identity.upper_only:
+                found = _implied(check, name, command.parameters)
+                if found is not None:
+                    return found
+        return None
+
     def part(self) -> Part:
         """Constants as plain JSON (`identities.as_json`), and what was dropped."""
         devices = {
@@ -236,6 +251,28 @@ _NOTHING = Opinion(
     Outcome.ABSTAIN,
     reason="no identity could be tested: fields or learned constants missing",
 )
+
+
+def _implied(check: _Check, name: str, parameters: Mapping[str, Value]) -> tuple[float, float] | None:
+    """``name`` solved from one identity in which it stands above the line; None when a field is missing."""
+    identity = check.identity
+    expected = check.expected(parameters)
+    if expected is None:
+        return None
+    factor = identity.scale
+    for term, exponent in identity.terms:
+        value = 1.0 if term == name else parameters.get(term)
+        if type(value) is not float or not 0.0 < value <= _BIG:
+            return None
+        factor *= value**exponent
+    shift = 0.0
+    if identity.minus:
+        length = _distance(parameters) if identity.minus == RANGE else parameters.get(identity.minus)
+        if type(length) is not float or not 0.0 <= length <= _BIG:
+            return None
+        shift = length / identity.per
+    low, high = ((end + shift) / factor for end in expected)
+    return (max(low, 0.0), max(high, 0.0)) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _objections(

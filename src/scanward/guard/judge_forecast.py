@@ -1,0 +1,68 @@
+"""What one acquisition will deliver, as the judge sees it: the host's figure is believed only where physics allows.
+
+The constants are the bundle's (`layers.physics`): CTDIvol per effective mAs, DLP per CTDIvol and length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scanward.commands import Command, LayerName
+from scanward.guard.ipc import ForecastShape
+from scanward.guard.profile import phantom_cm
+from scanward.layers.limits import LimitsLayer
+from scanward.layers.onion import Onion
+from scanward.layers.physics import PhysicsLayer
+from scanward.layers.ranges import number_of
+
+
+def forecast(onion: Onion, command: Command) -> ForecastShape | None:
+    """CTDIvol (mGy), DLP (mGy.cm), phantom (cm) and range (mm) of ``command``; None when no figure can be had.
+
+    A stated figure below what physics implies is replaced by the most that physics implies: a forged dose does
+    not make room under a cap. Where nothing is stated and nothing implied, the most that the device was ever
+    recorded giving is assumed.
+    """
+    physics = next((r for r in onion.rules if isinstance(r, PhysicsLayer)), None)
+    ctdivol = _believed(physics, command, "CTDIvol")
+    if ctdivol is None:
+        ctdivol = _recorded(onion, command)
+    if ctdivol is None:
+        return None
+    parameters = {**command.parameters, "CTDIvol": ctdivol}
+    dlp = _believed(physics, replace(command, parameters=parameters), "DLP")
+    start = number_of(parameters.get("AcquisitionStartLocation"))
+    end = number_of(parameters.get("AcquisitionEndLocation"))
+    length = number_of(parameters.get("ScanLength"))
+    if length is None and start is not None and end is not None:
+        length = abs(end - start)
+    width = number_of(parameters.get("TotalCollimationWidth")) or 0.0
+    dlp = max(dlp or 0.0, ctdivol * max(length or 0.0, width) / 10.0 if dlp is None else 0.0)
+    known = start is not None and end is not None
+    return ForecastShape(
+        ctdivol,
+        dlp,
+        phantom_cm(command),
+        min(start, end) if known and start is not None and end is not None else None,
+        max(start, end) if known and start is not None and end is not None else None,
+    )
+
+
+def _believed(physics: PhysicsLayer | None, command: Command, name: str) -> float | None:
+    stated = number_of(command.parameters.get(name))
+    stated = None if stated is None or stated < 0 else stated
+    implied = physics.implied(command, name) if physics is not None else None
+    if implied is None:
+        return stated
+    return stated if stated is not None and stated >= implied[0] else implied[1]
+
+
+def _recorded(onion: Onion, command: Command) -> float | None:
+    for rule in onion.rules:
+        if isinstance(rule, LimitsLayer) and rule.name is LayerName.LIMITS:
+            devices = rule.devices
+            device = devices.get(command.device.key) or (
+                next(iter(devices.values())) if len(devices) == 1 else None
+            )
+            return device.maxima["CTDIvol"][0] if device and "CTDIvol" in device.maxima else None
+    return None
