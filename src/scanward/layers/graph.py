@@ -101,6 +101,7 @@ class Stand:
         found = [grove.trees for grove in groves if grove.trees is not None]
         trees = joined(found) if found else None
         self._graph = None if trees is None else Graph(written(trees))
+        self._width = 0 if trees is None else trees.width
         ends = np.cumsum([0, *(w for grove in groves for w in grove.widths)]).tolist()
         places = iter([slice(a, b) for a, b in pairwise(ends)])
         self._places = [[next(places) for _ in grove.widths] for grove in groves]
@@ -110,7 +111,7 @@ class Stand:
         """Answers of each grove for one row (D,)."""
         if self._graph is None:
             return [[] for _ in self._places]
-        out = self._graph.run(features)
+        out = self._graph.run(features[: self._width])
         if self._classes is not None:
             self._classes.settle(out)
         numbers: list[float] = out.tolist()

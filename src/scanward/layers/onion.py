@@ -34,6 +34,7 @@ from scanward.layers.context_free import ContextFreeLayer
 from scanward.layers.context_sensitive import ContextSensitiveLayer, disputes
 from scanward.layers.encoding import Encoder
 from scanward.layers.form import FormLayer
+from scanward.layers.graph import Stand
 from scanward.layers.limits import LimitsLayer
 from scanward.layers.physics import PhysicsLayer
 from scanward.layers.procedure import ProcedureLayer
@@ -99,36 +100,64 @@ class Onion:
         command = sound(command, self.device)
         after: list[Any] = list(state)
         opinions: list[Opinion] = []
+        gravest = _NONE
         rules = len(self.rules)
         for i, layer in enumerate(self.rules):
             opinion, after[i] = layer.judge(state[i], command)
             opinions.append(opinion)
-            if opinion.layer is LayerName.FORM and opinion.severity is Severity.HALT:
-                # What is not even well-formed is not shown to the layers that calculate.
-                return self._verdict(opinions, None, None), tuple(after)
+            if opinion.objections and opinion.severity > gravest.severity:
+                gravest = opinion
+                if opinion.layer is LayerName.FORM and opinion.severity is Severity.HALT:
+                    # What is not even well-formed is not shown to the layers that calculate.
+                    return self._verdict(opinions, gravest, None, None), tuple(after)
         before, apart = state[rules:-1], state[-1]
         learned, after[rules:-1] = self._learned(before, command)
         score = self.combiner.score(features_of(learned))
         blind = without_host_patient(command)
         if blind is not None or apart is not None:
             # What only the host says of the patient may raise suspicion, never lower it: neither now nor later.
-            again, now = self._learned(apart or before, blind or command)
+            same = blind is None or blind.parameters is command.parameters
+            content = learned[0] if same else None  # content alone: the patient makes no difference to it
+            again, now = self._learned(apart or before, blind or command, content)
             after[-1] = tuple(now)
             score = stranger(score, self.combiner.score(features_of(again)))
-        opinions += [replace(_telling(o, command), p_value=self._layer_p(o)) for o in learned]
+        opinions += [self._told(opinion, command) for opinion in learned]
         kind = "command" if command.examination is None else "examination"
         p_value = self.calibrations[kind].p_value(score)
-        return self._verdict(opinions, score, p_value, disputes(command.context)), tuple(after)
+        return self._verdict(opinions, gravest, score, p_value, disputes(command.context)), tuple(after)
 
-    def _learned(self, state: State, command: Command) -> tuple[list[Opinion], list[Any]]:
-        opinions, after = [], []
-        layers: tuple[Layer[Any], ...] = (self.context_free, self.context_sensitive, self.procedure)
+    @cached_property
+    def stand(self) -> Stand:
+        """The trees of layers 5 and 6, which are asked all at once."""
+        sensitive = self.context_sensitive
+        return Stand((self.context_free.grove, sensitive.expectations, sensitive.suspicions))
+
+    def _learned(
+        self, state: State, command: Command, content: Opinion | None = None
+    ) -> tuple[list[Opinion], list[Any]]:
+        """Layers 5 to 7, as their own ``judge`` has it, with one run of all trees; ``content`` is known already."""
+        sensitive = self.context_sensitive
         with np.errstate(over="ignore", invalid="ignore"):  # a patient of 1e308 kg is answered, not warned of
-            for layer, before in zip(layers, state, strict=True):
-                opinion, new = layer.judge(before, command)
-                opinions.append(opinion)
-                after.append(new)
-        return opinions, after
+            view = self.encoder.view(command)
+            ready = sensitive.expecting.prepare(view)
+            fields, corrections, suspicions = self.stand.run(ready.features)
+            if content is None:
+                content = self.context_free.opinion(view, fields)
+            fitting, one = sensitive.opinion(state[1], command, view, ready, corrections, suspicions)
+            placed, other = self.procedure.judge(state[2], command)
+        return [content, fitting, placed], [None, one, other]
+
+    def _told(self, opinion: Opinion, command: Command) -> Opinion:
+        """A learned layer's opinion with its p-value, and with what was found in the command's own words."""
+        return Opinion(
+            opinion.layer,
+            opinion.outcome,
+            _telling(opinion.objections, command) if opinion.objections else (),
+            opinion.score,
+            self._layer_p(opinion),
+            opinion.features,
+            opinion.reason,
+        )
 
     def _layer_p(self, opinion: Opinion) -> float | None:
         reference = self.references.get(opinion.layer)
@@ -139,15 +168,12 @@ class Onion:
     def _verdict(
         self,
         opinions: list[Opinion],
+        rule: Opinion,
         score: float | None,
         p_value: float | None,
         disputed: list[Objection] | None = None,
     ) -> Judgement:
-        rule = max(
-            (o for o in opinions if o.layer in _RULES),
-            key=lambda o: o.severity,
-            default=Opinion(LayerName.FORM, Outcome.PASS),
-        )
+        """``rule`` is the gravest opinion of layers 1 to 4, the outermost of several."""
         verdict = VERDICT_OF[rule.severity]
         # Asked this way round, so that whatever is not a number alerts.
         within = p_value is not None and p_value > self.budget
@@ -205,7 +231,7 @@ class Onion:
             LimitsLayer.from_part(part.scoped(LayerName.LIMITS)),
             ProtocolBookLayer.from_part(part.scoped(LayerName.PROTOCOL_BOOK)),
         )
-        return cls(
+        made = cls(
             encoder,
             rules,
             ContextFreeLayer.from_part(part.scoped(LayerName.CONTEXT_FREE), encoder),
@@ -216,9 +242,18 @@ class Onion:
             calibrations,
             references,
         )
+        made.prepare()
+        return made
+
+    def prepare(self) -> None:
+        """Make ready at load what the first command would wait for, or be refused for."""
+        assert self.stand is not None
+        assert self.combiner.stand is not None
+        assert self.context_sensitive.expecting is not None
 
 
 _RULES = frozenset({LayerName.FORM, LayerName.PHYSICS, LayerName.LIMITS, LayerName.PROTOCOL_BOOK})
+_NONE = Opinion(LayerName.FORM, Outcome.PASS)
 
 
 def stranger(one: float, other: float) -> float:
@@ -226,13 +261,12 @@ def stranger(one: float, other: float) -> float:
     return math.nan if math.isnan(one) or math.isnan(other) else max(one, other)
 
 
-def _telling(opinion: Opinion, command: Command) -> Opinion:
-    """The opinion with what was found in the command's own words: learned layers know only what they learned."""
-    told = tuple(
+def _telling(objections: tuple[Objection, ...], command: Command) -> tuple[Objection, ...]:
+    """Objections in the command's own words: learned layers know only what they learned."""
+    return tuple(
         o if (value := command.value(o.field)) is None or value == o.found else replace(o, found=value)
-        for o in opinion.objections
+        for o in objections
     )
-    return replace(opinion, objections=told) if told != opinion.objections else opinion
 
 
 def blame(opinions: list[Opinion]) -> tuple[LayerName, list[Objection]]:
