@@ -35,6 +35,25 @@ from scanward.guard.profile_read import device_of, envelopes, head, refuse_other
 from scanward.guard.toml_lines import Section, parse
 from scanward.keys import VerifyKey
 
+# Encodings of the points of small order (and of those beyond the field's prime): no private half is needed to make
+# a signature that such a key verifies (RFC 8032 section 8.9; the list of libsodium's ge25519_has_small_order).
+_P = (1 << 255) - 19
+_SMALL_ORDER = frozenset(
+    n.to_bytes(32, "little")
+    for n in (
+        0,
+        1,
+        int.from_bytes(
+            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+        ),
+        _P - 1,
+        _P,
+        _P + 1,
+    )
+)
 _STRICT = {Severity.ALERT: Verdict.ALERT, Severity.HALT: Verdict.HALT}
 
 
@@ -114,6 +133,8 @@ def _operators(section: Section, bounds: PolicyBounds) -> dict[str, Operator]:
             key = VerifyKey(bytes.fromhex(digits))
         except KeyFileError as error:
             raise row.fail(error.what, "key", "copy it from `scanward policy key NAME.pub`") from error
+        if key.raw[:31] + bytes([key.raw[31] & 0x7F]) in _SMALL_ORDER:
+            raise row.fail("a key for which anybody can sign", "key", "make a pair with `scanward keys new`")
         if key.raw in keys:
             raise row.fail(
                 f"{keys[key.raw]!r} has the same key: acts could not be told apart", "key", "one key each"

@@ -16,8 +16,10 @@ from scanward.guard.profile import AxisRange, DeviceProfile, DoseRate, serves
 from scanward.guard.toml_lines import Section, parse
 from scanward.keys import VerifyKey
 
-# Without these the relay can neither bound a dose nor tell an acquisition from nothing.
-REQUIRED = ("KVP", "RevolutionTime")
+# Of these a profile must say something: without them the relay can bound no dose. An acquisition must tell KVP; a
+# localizer, whose tube does not turn, has no RevolutionTime.
+RANGED = ("KVP", "RevolutionTime")
+REQUIRED = ("KVP",)
 
 
 def load_profile(
@@ -65,7 +67,7 @@ def parse_profile(
     version = top.whole("version", low=1)
     device = device_of(top.section("device", needed=True))
     ranges = envelopes(top.section("ranges", needed=True))
-    for name in REQUIRED:
+    for name in RANGED:
         if name not in ranges:
             raise top.fail(f"[ranges] says nothing of {name}", "ranges", f"add {name} = [least, largest]")
     if not {"XRayTubeCurrentInmA", "MaximumXRayTubeCurrent", "AECMaximumTubeCurrent"} & set(ranges):
