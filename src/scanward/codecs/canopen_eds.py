@@ -68,7 +68,8 @@ def read_eds(text: str, node: int, bounds: CanBounds = CAN_BOUNDS) -> Eds:
     try:
         parser.read_string(text)
     except (configparser.Error, ValueError) as error:
-        where = f"line {error.lineno}" if isinstance(getattr(error, "lineno", None), int) else ""
+        line = getattr(error, "lineno", None)
+        where = f"line {line}" if line else ""
         raise _error(
             str(error).splitlines()[0][:200], where, "check it with the maker's EDS checker"
         ) from error
