@@ -19,6 +19,7 @@ from scanward.commands import Command, Examination, Mode
 from scanward.errors import BundleError, InputError, LearningError, SettingsError
 from scanward.recordings import Recording, examinations, load_dialect, read
 from scanward.recordings.protocols import read_protocol_book
+from scanward.recordings.quarantine import refuse_unreviewed
 
 _TRUST_HELP = """
 Without --key the bundle is signed with a key of your own, made on first use in $XDG_DATA_HOME/scanward/keys
@@ -108,6 +109,7 @@ def train_command(
     """
     if report is not None and report.exists() and not force:
         raise SettingsError("--report: the file exists", str(report), "give another name, or --force")
+    refuse_unreviewed(recordings)
     # What can be wrong is looked at before minutes of work.
     key, key_file = signing_key(key_path)
     site_key = keys.load_site_key(site_key_path) if site_key_path else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -45,29 +44,29 @@ def run(connection: Connection, settings: JudgeSettings, bounds: DicomBounds) ->
         connection.send_bytes(packed({"error": error.as_json()}, b""))
         return
     limit_memory(bounds)
-    pseudonym = Pseudonyms(settings.site_key).device
     connection.send_bytes(packed({"ready": True}, b""))
     while True:
         try:
             header, data = unpacked(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        answer, forward = answered(judge, header, data, pseudonym)
+        answer, forward = answered(judge, header, data)
         connection.send_bytes(packed(answer, forward))
 
 
 def judge_of(settings: JudgeSettings) -> ProtocolJudge:
     """The judge that the settings describe; ScanwardError when book or bundle are refused."""
-    pseudonym = Pseudonyms(settings.site_key).device
-    # The book's serial numbers are hashed when it is read; the scanner's must be hashed alike.
-    device = dataclasses.replace(settings.device, serial=pseudonym(settings.device.serial))
+    # Serial numbers are kept as written: an approval's digest is of the protocol as written, and nothing of the
+    # book leaves this process. The bundle knows the device by its hash alone.
+    hashed = Pseudonyms(settings.site_key).device(settings.device.serial)
+    device = dataclasses.replace(settings.device, serial=hashed)
     onion, role = None, None
     if settings.bundle is not None:
         keys = [VerifyKey(raw) for raw in settings.trusted]
         found = read(settings.bundle, trusted=keys, device=device)
         onion, role = load(found.part, str(settings.bundle)), found.manifest.facts.role
-    book = read_protocol_book(settings.book, settings.site_key) if settings.book else _book_in(onion)
-    return ProtocolJudge(book, device, _limits_in(onion), onion, Role(role) if role else None)
+    book = read_protocol_book(settings.book, hashed=False) if settings.book else _book_in(onion)
+    return ProtocolJudge(book, settings.device, _limits_in(onion), onion, Role(role) if role else None)
 
 
 def _book_in(onion: Onion | None) -> ProtocolBook:
@@ -80,13 +79,11 @@ def _limits_in(onion: Onion | None) -> LimitsLayer:
     return next((r for r in rules if isinstance(r, LimitsLayer)), LimitsLayer({}))
 
 
-def answered(
-    judge: ProtocolJudge, header: dict[str, Any], data: bytes, pseudonym: Callable[[str], str]
-) -> tuple[dict[str, Any], bytes]:
+def answered(judge: ProtocolJudge, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     """One object judged: header and forward bytes of the answer, or the error in the header."""
     try:
         at = str(header.get("at") or datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
-        made, dataset = decoded(data, pseudonym)
+        made, dataset = decoded(data)
         unjudged = unjudged_of(dataset, made)
         if isinstance(made, Protocol):
             opinions, name = judge.protocol(made, unjudged, at), made.name
@@ -94,7 +91,7 @@ def answered(
             opinions, name = judge.approval(made, unjudged, at), made.subjects[0].uid
         forward = dataset_bytes(dataset)
         # What goes out is read once more: it must be what was judged, in every part that is judged.
-        again, _ = decoded(forward, pseudonym)
+        again, _ = decoded(forward)
         if again != made:
             raise DecodeError("it does not survive being written and read", name, "export it again")
     except ScanwardError as error:
@@ -112,12 +109,12 @@ def answered(
     }, forward
 
 
-def decoded(data: bytes, pseudonym: Callable[[str], str]) -> tuple[Protocol | Approval, Dataset]:
+def decoded(data: bytes) -> tuple[Protocol | Approval, Dataset]:
     """A protocol or an approval out of a file's bytes, and the data set it came from."""
     dataset = read_dataset(data, "received object")
     if str(dataset.get("SOPClassUID", "")) == PROTOCOL_APPROVAL_UID:
-        return decode_approval(dataset, path="received object", pseudonym=pseudonym), dataset
-    return decode_defined_protocol(dataset, path="received object", pseudonym=pseudonym), dataset
+        return decode_approval(dataset, path="received object"), dataset
+    return decode_defined_protocol(dataset, path="received object"), dataset
 
 
 def _digest(made: Protocol | Approval) -> str:

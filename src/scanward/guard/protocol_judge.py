@@ -75,7 +75,7 @@ class ProtocolJudge:
     book : ProtocolBook
         The site's approved protocols (out of the signed bundle, or a folder that only the site writes to).
     device : Device
-        The scanner behind the link. Serial numbers hashed as those of the book.
+        The scanner behind the link, its serial number as written in protocols.
     limits : LimitsLayer
         The bundle's, or one without device maxima.
     onion : Onion or None
@@ -163,11 +163,12 @@ class ProtocolJudge:
             return
         found: dict[LayerName, list[Objection]] = {}
         partial = []
+        own = self.onion.device or replace(self.device, serial="")
         state = self.onion.start()
         for each in commands:
             if each.end is not End.DEFAULT:
                 continue
-            judgement, after = self.onion.judge(state, each.command)
+            judgement, after = self.onion.judge(state, replace(each.command, device=own))
             missing = False
             for opinion in judgement.opinions:
                 missing = missing or any(

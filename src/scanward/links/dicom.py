@@ -18,7 +18,6 @@ Sources: PS3.4 B.2.3, PS3.7 C.5.17 (0124H), C.5.2 (0110H).
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -29,6 +28,7 @@ from typing import Protocol
 from scanward.commands import Verdict
 from scanward.config import DICOM_BOUNDS, DicomBounds
 from scanward.errors import DecodeError, ScanwardError
+from scanward.links.dicom_objects import check_uid
 from scanward.transport.dicom import Incoming, Reply, Sent
 
 DEFINED_PROTOCOL = "1.2.840.10008.5.1.4.1.1.200.1"
@@ -38,7 +38,6 @@ PROTOCOL_CLASSES = frozenset({DEFINED_PROTOCOL, PROTOCOL_APPROVAL})
 REFUSED, NOT_UNDERSTOOD, NOT_ITS_CLASS = 0x0124, 0xC000, 0xA900
 UNREACHABLE, UNKNOWN = 0xA700, 0x0110
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _POLL = 0.05  # s between looks at whether the sender is still there
 
 
@@ -204,8 +203,7 @@ class ProtocolGate:
 
     def _answer(self, incoming: Incoming, facts: dict[str, object]) -> Reply:
         for uid in (incoming.sop_class, incoming.sop_instance):
-            if len(uid) > 64 or not _UID.fullmatch(uid):
-                raise DecodeError("not a UID", uid[:64], "send a genuine object")
+            check_uid(uid)
         if incoming.sop_class not in PROTOCOL_CLASSES:
             raise MismatchError("not a class that is forwarded", incoming.sop_class)
         if len(incoming.data) > self._bounds.protocol_bytes:

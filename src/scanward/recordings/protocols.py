@@ -22,10 +22,14 @@ from scanward.recordings.reading import find
 MAX_PROTOCOL_BYTES = 64 << 20  # bytes of one file; an honest one has some kilobytes
 
 
-def read_protocol_book(paths: Sequence[Path], site_key: bytes | None = None) -> ProtocolBook:
+def read_protocol_book(
+    paths: Sequence[Path], site_key: bytes | None = None, *, hashed: bool = True
+) -> ProtocolBook:
     """The book of all protocols and approvals in ``paths`` (files, and folders recursively).
 
-    A book is the site's word, so nothing of it is passed over: any file that is neither is refused.
+    A book is the site's word, so nothing of it is passed over: any file that is neither is refused. ``hashed``
+    false keeps serial numbers and approvers as written: for comparing contents in memory (an approval's digest
+    is of the protocol as written), never for a bundle.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def read_protocol_book(paths: Sequence[Path], site_key: bytes | None = None) -> 
     found = find(paths)
     for rejected in (one for group in found.failures.values() for one in group):
         raise InputError(rejected.reason, rejected.origin.path, "check the path and its rights")
-    pseudonym = Pseudonyms(site_key).device
+    pseudonym = Pseudonyms(site_key).device if hashed else None
     protocols: list[Protocol] = []
     approvals: list[Approval] = []
     for path in found.files:
