@@ -248,39 +248,50 @@ class Host:
     async def _ask(
         self, message: Load | Trigger | Motion, yes: Callable[[ToHost], bool], timeout: float
     ) -> Answer:
+        heard = len(self.said)
+        self.say(message)
+        return await self._outcome(message.id, yes, timeout, heard)
+
+    async def answered(self, load: str, timeout: float = ANSWER_S) -> Answer:
+        """What becomes of a load that was sent as raw bytes."""
+        return await self._outcome(load, _loaded(load), timeout, 0)
+
+    async def _outcome(self, name: str, yes: Callable[[ToHost], bool], timeout: float, heard: int) -> Answer:
+        """Wait for the answer to ``name`` among what was said from number ``heard`` on."""
         held, alerted = "", ""
         loop = asyncio.get_running_loop()
         begun, until = loop.time(), loop.time() + timeout
-        # what is said in between is heard, not missed: one wait for all of it, from before the sending
-        mine = (Refused, Declined, Held, Alerted)
 
         def matches(said: ToHost) -> bool:
-            return yes(said) or (isinstance(said, mine) and said.id in (message.id, ""))
+            return yes(said) or (
+                isinstance(said, Refused | Declined | Held | Alerted) and said.id in (name, "")
+            )
 
-        heard = len(self.said)
-        self.say(message)
         while True:
+            # what was said in the meantime is heard, not missed
             new = next((m for m in self.said[heard:] if matches(m)), None)
             if new is None:
                 new = await self.wait(matches, max(0.0, until - loop.time()))
+            seconds = loop.time() - begun
             if new is None:
-                return Answer(
-                    What.LOST if self.lost else What.SILENCE, None, held, alerted, loop.time() - begun
-                )
+                return Answer(What.LOST if self.lost else What.SILENCE, None, held, alerted, seconds)
             heard = self.said.index(new, heard) + 1
-            if isinstance(new, Held):
-                held, until = new.reason, max(until, loop.time() + new.deadline + ANSWER_S)
-            elif isinstance(new, Alerted):
-                alerted = new.reason
-            else:
-                what = (
-                    What.REFUSED
-                    if isinstance(new, Refused)
-                    else What.DECLINED
-                    if isinstance(new, Declined)
-                    else What.DONE
-                )
-                return Answer(what, new, held, alerted, loop.time() - begun)
+            match new:
+                case Held():
+                    held, until = new.reason, max(until, loop.time() + new.deadline + ANSWER_S)
+                case Alerted():
+                    alerted = new.reason
+                case Refused():
+                    return Answer(What.REFUSED, new, held, alerted, seconds)
+                case Declined():
+                    return Answer(What.DECLINED, new, held, alerted, seconds)
+                case _:
+                    return Answer(What.DONE, new, held, alerted, seconds)
+
+    def hush(self) -> None:
+        """Say nothing any more, not even heartbeats, and leave the connections open."""
+        for task in self._tasks[1:2]:
+            task.cancel()
 
     async def load(
         self,
