@@ -149,8 +149,7 @@ class ControlBounds:
     clients: int = 16  # connections at once; consoles, terminals, one web page server
     clients_per_user: int = 4  # connections at once of one user of this machine; then the oldest is cut
     network_clients: int = 8  # of these, by TLS: the network can never crowd out the guard's own terminal
-    queue: int = 256  # events that wait for a client that reads slowly; then it is cut
-    queue_bytes: int = 1 << 20  # bytes of these
+    queue_bytes: int = 1 << 20  # bytes that wait for a client that reads slowly; then it is cut
     handshake_seconds: float = 5.0  # s for TLS
     idle_seconds: float = 90.0  # s without a line; a client sends a ping each 30 s
     wrong: int = 5  # wrong signatures of one connection; then it ends
@@ -225,11 +224,24 @@ class JudgeBounds:
     restart_most_s: float = 10.0  # s between two attempts at most
 
 
+@dataclass(frozen=True, slots=True)
+class RelayBounds:
+    """What strangers may make the relay write and remember."""
+
+    malformed_burst: float = 32.0  # malformed messages of one side recorded one by one; then by their number
+    malformed_rate: float = 1.0  # such records a second in the long run: 50 MB a day at most
+    contexts: int = (
+        256  # examinations of which the guard's own sources are remembered; a day has some hundred
+    )
+    config_bytes: int = 256 << 10  # bytes of guard.toml; an honest one has 3,000
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
 TCP_BOUNDS = TcpBounds()
 JUDGE_BOUNDS = JudgeBounds()
+RELAY_BOUNDS = RelayBounds()
 KEY_BOUNDS = KeyBounds()
 AUDIT_BOUNDS = AuditBounds()
 SHIPPING_BOUNDS = ShippingBounds()

@@ -1,0 +1,297 @@
+"""``guard.toml``: what one guard is told. Every error names its line and the cure; docs/guard.md lists the keys.
+
+Paths are relative to the folder of the file. Nothing is looked at here but the file itself: whether keys,
+certificates, policy and bundle can be used is asked by `config_check` and at the start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from scanward.commands.model import Device
+from scanward.config import RELAY_BOUNDS
+from scanward.errors import SettingsError
+from scanward.guard.toml_lines import Section, parse
+from scanward.transport.tls import Pins, TlsFiles
+
+_NAMES = r"[A-Za-z0-9._-]{1,253}"
+_DIGEST = r"[0-9a-f]{64}"
+
+
+class LinkType(StrEnum):
+    """Which wire."""
+
+    STREAM = "stream"
+    CAN = "can"
+    DICOM = "dicom"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    """``[judge]``. ``keys``: public keys whose bundles count; ``versions``: memory of the highest accepted."""
+
+    bundle: Path
+    keys: tuple[Path, ...]
+    versions: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """``[policy]``: policy and device profile, whose signatures count, and the versions accepted so far."""
+
+    path: Path
+    profile: Path
+    keys: tuple[Path, ...]
+    versions: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    """``[audit]``: folder of the log, key of its checkpoints, and where they are witnessed (None: nowhere)."""
+
+    folder: Path
+    key: Path
+    witness: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """``[control]``: the socket that operators' terminals connect to."""
+
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """``[host]``, ``[gantry]`` and ``[tls]`` of a stream link."""
+
+    listen: tuple[str, int]
+    gantry: tuple[str, int]
+    tls: TlsFiles | None
+    host_pins: Pins
+    gantry_pins: Pins
+    heartbeat_s: float
+    silence_s: float
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """All of ``guard.toml``.
+
+    Attributes
+    ----------
+    device : Device
+        ``serial`` in clear, as the scanner tells it.
+    site_key : Path or None
+        Under which identifiers are hashed; the one of training.
+    stream : StreamConfig or None
+        Set for a stream link.
+    link_table : Section or None
+        The table of another kind of link, for its own reader.
+    weakenings : tuple of str
+        Everything ``unsafe_...`` in the file.
+    """
+
+    path: Path
+    device: Device
+    link: LinkType
+    site_key: Path | None
+    policy: PolicyConfig
+    judge: JudgeConfig
+    audit: AuditConfig
+    control: ControlConfig
+    stream: StreamConfig | None
+    link_table: Section | None = field(default=None, repr=False, compare=False)
+    weakenings: tuple[str, ...] = ()
+
+
+def load_config(path: Path) -> GuardConfig:
+    """Read ``guard.toml``.
+
+    Raises
+    ------
+    SettingsError
+        Not there, or wrong: what, in which line, what to do.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(RELAY_BOUNDS.config_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SettingsError(
+            f"the configuration cannot be read: {reason}", str(path), "give the path of a guard.toml"
+        ) from error
+    return parse_config(data, path)
+
+
+def parse_config(data: bytes, path: Path) -> GuardConfig:
+    """The configuration in ``data``, with paths relative to the folder of ``path``."""
+    top, _ = parse(data, str(path), RELAY_BOUNDS.config_bytes, SettingsError)
+    reader = _Reader(path.absolute().parent)
+    device = reader.device(top.section("device", needed=True))
+    link = top.section("link", needed=True)
+    kind: LinkType = link.choice("type", LinkType)
+    heartbeat = link.number("heartbeat", 1.0, low=0.05, high=60.0, unit="s")
+    silence = link.number("silence", 3.0, low=0.1, high=300.0, unit="s")
+    if silence < 2 * heartbeat:
+        raise link.fail("shorter than two heartbeats", "silence", f"give at least {2 * heartbeat:g}")
+    stream = reader.stream(top, heartbeat, silence) if kind is LinkType.STREAM else None
+    table = None if kind is LinkType.STREAM else top.section(kind.value, needed=True)
+    link.done()
+    site = top.section("site")
+    site_key = reader.path(site, "key", None)
+    site.done()
+    config = GuardConfig(
+        path,
+        device,
+        kind,
+        site_key,
+        reader.policy(top.section("policy", needed=True)),
+        reader.judge(top.section("judge", needed=True)),
+        reader.audit(top.section("audit", needed=True)),
+        reader.control(top.section("control", needed=True)),
+        stream,
+        table,
+        tuple(reader.weak),
+    )
+    top.done()
+    return config
+
+
+class _Reader:
+    """Sections to dataclasses; remembers what weakens."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.weak: list[str] = []
+
+    def path(self, section: Section, key: str, *default: Any) -> Any:
+        """A path, relative to the configuration's folder."""
+        text = section.text(key, *default, most=4096)
+        if text is None:
+            return None
+        if not text:
+            raise section.fail("is empty", key, "give a path")
+        return self._folder / text
+
+    def paths(self, section: Section, key: str) -> tuple[Path, ...]:
+        """At least one path."""
+        texts = section.texts(key, most=64)
+        if not texts or not all(texts):
+            raise section.fail("needs at least one path", key, f'write {key} = ["site.pub"]')
+        return tuple(self._folder / text for text in texts)
+
+    def device(self, section: Section) -> Device:
+        """Maker and model are needed: a guard stands before one scanner."""
+        found = Device(
+            section.text("Manufacturer", most=64, pattern=r".*\S.*"),
+            section.text("ManufacturerModelName", most=64, pattern=r".*\S.*"),
+            section.text("DeviceSerialNumber", "", most=64),
+            section.text("SoftwareVersions", "", most=64),
+        )
+        section.done()
+        return found
+
+    def stream(self, top: Section, heartbeat: float, silence: float) -> StreamConfig:
+        """[host], [gantry], [tls]."""
+        host, gantry = top.section("host", needed=True), top.section("gantry", needed=True)
+        tls = self._tls(top.section("tls", needed=True))
+        found = StreamConfig(
+            _address(host, "listen", least=0),
+            _address(gantry, "connect", least=1),
+            tls,
+            self._pins(host, tls),
+            self._pins(gantry, tls),
+            heartbeat,
+            silence,
+        )
+        host.done()
+        gantry.done()
+        return found
+
+    def _tls(self, section: Section) -> TlsFiles | None:
+        if section.flag("unsafe_plaintext", False):
+            left = [key for key in ("certificate", "key", "authority", "crl") if key in section]
+            if left:
+                raise section.fail("unsafe_plaintext contradicts it", left[0], "keep one of the two")
+            self.weak.append("tls.unsafe_plaintext")
+            section.done()
+            return None
+        found = TlsFiles(
+            self.path(section, "certificate"),
+            self.path(section, "key"),
+            self.path(section, "authority"),
+            self.path(section, "crl", None),
+        )
+        section.done()
+        return found
+
+    def _pins(self, section: Section, tls: TlsFiles | None) -> Pins:
+        names, digests = section.texts("names", (), most=16), section.texts("fingerprints", (), most=16)
+        for key, values, pattern in (("names", names, _NAMES), ("fingerprints", digests, _DIGEST)):
+            for value in values:
+                _matching(section, key, value.lower() if key == "fingerprints" else value, pattern)
+        if tls is not None and not names and not digests:
+            todo = 'write names = ["..."]: the DNS name in its certificate'
+            raise section.fail("nobody may connect: neither names nor fingerprints", None, todo)
+        if tls is None and (names or digests):
+            raise section.fail(
+                "is asked of nobody without TLS", "names" if names else "fingerprints", "remove it"
+            )
+        return Pins(frozenset(names), frozenset(digest.lower() for digest in digests))
+
+    def policy(self, section: Section) -> PolicyConfig:
+        """[policy]."""
+        found = PolicyConfig(
+            self.path(section, "path"),
+            self.path(section, "profile"),
+            self.paths(section, "keys"),
+            self.path(section, "versions", "state/policy-versions.json"),
+        )
+        section.done()
+        return found
+
+    def judge(self, section: Section) -> JudgeConfig:
+        """[judge]."""
+        found = JudgeConfig(
+            self.path(section, "bundle"),
+            self.paths(section, "keys"),
+            self.path(section, "versions", "state/bundle-versions.json"),
+        )
+        section.done()
+        return found
+
+    def audit(self, section: Section) -> AuditConfig:
+        """[audit]."""
+        found = AuditConfig(
+            self.path(section, "dir"), self.path(section, "key"), self.path(section, "witness", None)
+        )
+        section.done()
+        return found
+
+    def control(self, section: Section) -> ControlConfig:
+        """[control]."""
+        found = ControlConfig(self.path(section, "socket", "run/control.sock"))
+        section.done()
+        return found
+
+
+def _matching(section: Section, key: str, value: str, pattern: str) -> None:
+    if not re.fullmatch(pattern, value):
+        todo = "give the DNS name in its certificate"
+        if key == "fingerprints":
+            todo = "give 64 hexadecimal digits: openssl x509 -fingerprint -sha256, without the colons"
+        raise section.fail(f"{value!r} is none", key, todo)
+
+
+def _address(section: Section, key: str, *, least: int) -> tuple[str, int]:
+    text: str = section.text(key, most=300)
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not least <= int(port) <= 65535:
+        raise section.fail(f"{text!r} is no address", key, f'write {key} = "127.0.0.1:4711"')
+    return host, int(port)

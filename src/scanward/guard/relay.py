@@ -1,0 +1,363 @@
+"""The relay: the gate with its link, its judge, its log and its console around it, on one asyncio loop.
+
+Events come in by the calls of the parts, one at a time, in the order in which they happened; the gate's effects go
+out in the order given. Nothing here waits. Whatever happens that nobody foresaw drops both links, is recorded as
+far as that is possible, and ends the process (docs/guard.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from scanward.codecs.stream import command_to_json
+from scanward.commands import Mode
+from scanward.commands.wire import FromGantry, FromHost, Hello, Load, Motion, Stop
+from scanward.config import RELAY_BOUNDS, RelayBounds
+from scanward.errors import DecodeError, LinkError
+from scanward.guard import events
+from scanward.guard.events import Ask, Close, Drop, Effect, Event, Log, Record, SendGantry, SendHost, Tell
+from scanward.guard.gate import Gate
+from scanward.guard.ipc import Answer, Failed, Question, Ready, element_answer
+from scanward.guard.policy import Policy
+from scanward.guard.relay_records import Told, payload, plain
+from scanward.links.base import Link, Side
+
+
+class Asked(Protocol):
+    """What the relay needs of `judge_client.JudgeClient`."""
+
+    @property
+    def ready(self) -> Ready | None:
+        """The judge that is ready, None while there is none."""
+
+    def ask(self, question: Question) -> None:
+        """Ask; the relay's ``answered`` or ``lost`` follows."""
+
+
+class Log_(Protocol):
+    """What the relay needs of `relay_audit.AuditPort`."""
+
+    def send(self, token: int, payload: bytes, *, reserved: bool) -> None:
+        """A record that the gate may wait for."""
+
+    def note(self, payload: bytes, *, reserved: bool = True) -> None:
+        """A record that nobody waits for."""
+
+
+class Console(Protocol):
+    """Who shows what happens to operators: the control channel."""
+
+    def tell(self, kind: str, data: Mapping[str, object]) -> None:
+        """Something happened; never blocks."""
+
+
+@dataclass(slots=True)
+class _Flood:
+    """How many malformed messages of one side may still be recorded one by one."""
+
+    left: float
+    since: float
+    more: int = 0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the relay has done: for the console and for tests."""
+
+    handled: int = 0
+    stops: int = 0
+    asked: int = 0
+    malformed: int = 0
+    unsent: int = field(default=0)
+
+
+class Relay:
+    """Implements `links.base.Sink`, `judge_client.JudgeListener` and `relay_audit.AuditListener`.
+
+    Parameters
+    ----------
+    policy : Policy
+    crashed : callable of exception
+        Called once when something happened that nobody foresaw; both links are dropped by then.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        link: Link,
+        crashed: Callable[[BaseException], None],
+        *,
+        mode: Mode = Mode.CLINICAL,
+        bounds: RelayBounds = RELAY_BOUNDS,
+    ) -> None:
+        self.gate = Gate(policy.gate_rules(), mode)
+        self.policy = policy
+        self.counters = Counters()
+        self.unknown: list[dict[str, Any]] = []
+        self.judge: Asked | None = None
+        self.audit: Log_ | None = None
+        self.console: Console | None = None
+        self._link = link
+        self._crashed = crashed
+        self._bounds = bounds
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._dead = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
+        self._parts: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by examination
+        self._bundle = ""
+        self._floods = {side: _Flood(bounds.malformed_burst, -math.inf) for side in Side}
+
+    # --- events in
+
+    def handle(self, event: Event) -> None:
+        """Everything that follows from an event. An event that follows from an effect waits for its turn."""
+        self._events.append(event)
+        if self._busy or self._dead:
+            return
+        self._busy = True
+        try:
+            while self._events and not self._dead:
+                self.counters.handled += 1
+                for effect in self.gate.handle(self._events.popleft(), self._loop.time()):
+                    self._do(effect)
+            self._schedule()
+        except Exception as error:  # noqa: BLE001 - whatever it is: both links fall, and the process ends
+            self.crash(error)
+        finally:
+            self._busy = False
+
+    def crash(self, error: BaseException) -> None:
+        """Drop both links, record what can be recorded, end."""
+        if self._dead:
+            return
+        self._dead = True
+        self._events.clear()
+        reason = f"{type(error).__name__}: {error}"[:500]
+        try:
+            self._link.drop(reason)
+        finally:
+            if self.audit is not None:
+                self.audit.note(payload("crash", 0, {"error": reason}))
+            self._crashed(error)
+
+    def end(self) -> None:
+        """Nothing more is handled."""
+        self._dead = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- links.base.Sink
+
+    def host_up(self, connection: int, hello: Hello) -> None:
+        """A host is there."""
+        self.handle(events.HostUp(connection, hello.channel))
+
+    def host_lost(self, connection: int, reason: str) -> None:
+        """A host is gone."""
+        self.handle(events.HostLost(connection, reason))
+
+    def host_said(self, connection: int, message: FromHost) -> None:
+        """One message of a host."""
+        if isinstance(message, Stop):
+            self.counters.stops += 1
+        self.handle(events.Said(connection, message))
+
+    def gantry_up(self, hello: Hello) -> None:
+        """The gantry is there."""
+        self.handle(events.GantryUp())
+
+    def gantry_lost(self, reason: str) -> None:
+        """The gantry is gone."""
+        self.handle(events.GantryLost(reason))
+
+    def gantry_said(self, message: FromGantry) -> None:
+        """One message of the gantry."""
+        self.handle(events.GantrySaid(message))
+
+    def malformed(self, side: Side, reason: str, digest: str) -> None:
+        """What is no message: recorded one by one, and in a flood by their number."""
+        self.counters.malformed += 1
+        flood, now = self._floods[side], self._loop.time()
+        most = self._bounds.malformed_burst
+        flood.left = min(most, flood.left + (now - flood.since) * self._bounds.malformed_rate)
+        flood.since = now
+        if flood.left < 1 and side is Side.HOST:
+            flood.more += 1
+            return
+        flood.left -= 1
+        more, flood.more = flood.more, 0
+        note = f" (and {more} more since the last that was recorded)" if more else ""
+        self.handle(events.Malformed(side.value, reason + note, digest))
+
+    # --- judge_client.JudgeListener
+
+    def judge_ready(self, ready: Ready) -> None:
+        """A judge: what was armed by another bundle is void."""
+        self._note(
+            "judge_ready", {"bundle": ready.digest, "version": ready.version, "seconds": ready.seconds}
+        )
+        if self._bundle not in ("", ready.digest):
+            self.handle(events.Changed(events.Bound.BUNDLE, ready.digest))
+        self._bundle = ready.digest
+
+    def judge_gone(self, reason: str) -> None:
+        """No judge for now."""
+        self._note("judge_gone", {"reason": reason})
+
+    def judge_refused(self, failed: Failed) -> None:
+        """The bundle is refused: nothing is released until it is put right."""
+        self._note("judge_refused", {"what": failed.what, "where": failed.where, "todo": failed.todo})
+
+    def answered(self, answer: Answer) -> None:
+        """Opinions: the policy makes findings of them, and the gate hears those."""
+        load = self._load_of(answer.request)
+        if load is None:
+            return  # asked no more
+        try:
+            answers = [element_answer(shape) for shape in answer.elements]
+        except DecodeError as error:
+            self.lost(answer.request, error.what)
+            return
+        findings = self.policy.decide(load, answers, self.gate.mode, self.gate.ledgers_of(load))
+        self.handle(events.Judged(answer.request, findings, answer.bundle))
+
+    def lost(self, request: int, reason: str) -> None:
+        """No opinions. Emergency access and shadow mode still get what needs no judge."""
+        load = self._load_of(request)
+        if load is not None and (self.gate.emergency or self.gate.shadow):
+            ledgers = self.gate.ledgers_of(load)
+            findings = self.policy.decide_without_judge(load, self.gate.mode, reason, ledgers)
+            self.handle(events.Judged(request, findings, ""))
+        else:
+            self.handle(events.JudgeLost(request, reason))
+
+    # --- relay_audit.AuditListener
+
+    def durable(self, token: int) -> None:
+        """A record is on disk."""
+        self.handle(events.Durable(token))
+
+    def log_is(self, condition: Log, reason: str) -> None:
+        """The log's condition changed."""
+        self._tell("log", {"condition": condition.value, "reason": reason})
+        self.handle(events.LogIs(condition))
+
+    def log_note(self, kind: str, data: dict[str, object]) -> None:
+        """Something of the log to be shown."""
+        self._tell(kind, data)
+
+    # --- what the guard knows by itself
+
+    def know(self, examination: str, parts: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Context from the guard's own sources (worklist, localizer, operator): judged with, and binding."""
+        if self._parts.get(examination) == dict(parts):
+            return
+        self._parts[examination] = dict(parts)
+        while len(self._parts) > self._bounds.contexts:
+            del self._parts[next(iter(self._parts))]
+        digest = hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
+        self.handle(events.Changed(events.Bound.CONTEXT, digest, examination))
+
+    def restore(self, told: Told) -> None:
+        """What the log tells after a restart; what may have been sent is shown, never sent again."""
+        for course in told.courses:
+            self.gate.restore(course.examination, course.patient, tuple(course.sent), tuple(course.doses))
+        self.unknown = [
+            {key: said.get(key) for key in ("kind", "id", "load", "element", "examination")}
+            for said in told.unknown
+        ]
+        for said in self.unknown:
+            self._note("unknown", said)
+
+    # --- effects out
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case SendGantry(message):
+                self._to_gantry(message)
+            case SendHost(message, connection):
+                to = connection or self.gate.host
+                if to:
+                    try:
+                        self._link.to_host(to, message)
+                    except LinkError:
+                        return  # it is gone, and the link says so by itself
+            case Record(token, kind, data, reserved):
+                assert self.audit is not None
+                self.audit.send(token, payload(kind, token, data), reserved=reserved)
+            case Tell(kind, data):
+                self._tell(kind, data)
+            case Ask():
+                self._ask(effect)
+            case Close(connection, reason):
+                self._link.hang_up(connection, reason)
+            case Drop(reason):
+                self._link.drop(reason)
+
+    def _to_gantry(self, message: Any) -> None:
+        try:
+            self._link.to_gantry(message)
+        except LinkError as error:
+            self.counters.unsent += 1
+            self._note("unsent", {"what": type(message).__name__, "reason": error.what})
+
+    def _ask(self, ask: Ask) -> None:
+        self.counters.asked += 1
+        if ask.motion is not None:
+            finding = self.policy.decide_motion(ask.motion)
+            self.handle(events.Judged(ask.request, (finding,), self._bundle))
+            return
+        urgent = self.gate.emergency and (self.judge is None or self.judge.ready is None)
+        if self.judge is None or urgent:
+            self._loop.call_soon(self.lost, ask.request, "there is no judge")
+            return
+        self.judge.ask(
+            Question(
+                ask.request,
+                ask.mode.value,
+                [command_to_json(command) for command in ask.history],
+                [command_to_json(element.command) for element in ask.chain],
+                self._parts.get(ask.examination, {}),
+            )
+        )
+
+    def _load_of(self, request: int) -> Load | None:
+        for item in self.gate.queue:
+            if item.request == request and not isinstance(item.message, Motion):
+                return item.message
+        return None
+
+    def _tell(self, kind: str, data: Mapping[str, object]) -> None:
+        if self.console is not None:
+            self.console.tell(kind, data)
+
+    def _note(self, kind: str, data: Mapping[str, object]) -> None:
+        """Recorded and shown, and nobody waits for it."""
+        if self.audit is not None:
+            self.audit.note(payload(kind, 0, data))
+        self._tell(kind, data)
+
+    # --- time
+
+    def _schedule(self) -> None:
+        due = self.gate.due()
+        if due == self._timer_due and self._timer is not None and not self._timer.cancelled():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = None if math.isinf(due) else self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.handle(events.Tick())
