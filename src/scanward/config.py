@@ -146,7 +146,7 @@ class ControlBounds:
     """What the control channel takes. Whatever is exceeded ends that client's connection, nothing else."""
 
     line_bytes: int = 16 << 10  # bytes of a client's line; an act with a long reason has 2 kB
-    clients: int = 16  # connections at once; consoles, terminals, one web page server
+    clients: int = 32  # connections at once; consoles, terminals, one web page server
     clients_per_user: int = 4  # connections at once of one user of this machine; then the oldest is cut
     network_clients: int = 8  # of these, by TLS: the network can never crowd out the guard's own terminal
     queue_bytes: int = 1 << 20  # bytes that wait for a client that reads slowly; then it is cut

@@ -1,0 +1,351 @@
+"""The control channel: consoles and terminals at the guard. Newline JSON over a local socket, or mutual TLS.
+
+It runs in the relay's loop and never makes it wait: lines, clients, waiting bytes and acts per second are bounded, and
+whoever exceeds a bound is cut off, not waited for. Acts are believed by signature alone (`operators`); the channel that
+carries them is trusted for nothing. docs/control.md says how to write a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import ssl
+import stat
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from scanward.config import CONTROL_BOUNDS, ControlBounds
+from scanward.errors import DecodeError, LinkError
+from scanward.guard.control_desk import ControlDesk
+from scanward.guard.control_lines import PROTOCOL, ActLine, PingLine, decode, encode
+from scanward.guard.operators import ActKind, Doubt, doubt
+
+_PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
+Recorder = Callable[[str, Mapping[str, object]], None]
+
+
+@dataclass(eq=False)
+class _Client:
+    """One connection. ``user`` is the system's user at the other end, "" over the network."""
+
+    number: int
+    writer: asyncio.StreamWriter
+    local: bool
+    user: str
+    peer: str
+    nonce: str = ""
+    wrong: int = 0
+    acts: deque[float] = field(default_factory=deque)
+
+    def fresh(self) -> str:
+        self.nonce = secrets.token_hex(32)
+        return self.nonce
+
+
+class ControlServer:
+    """Accepts clients, believes or doubts their acts, and shows everybody the news.
+
+    Parameters
+    ----------
+    desk : ControlDesk
+        Carries out what is believed.
+    record : callable
+        (kind, data) to the audit log, reserved space allowed; must not block.
+    today : callable
+        The day (UTC) by which operators' keys expire.
+    """
+
+    def __init__(
+        self,
+        desk: ControlDesk,
+        record: Recorder,
+        today: Callable[[], date],
+        bounds: ControlBounds = CONTROL_BOUNDS,
+    ) -> None:
+        self.desk = desk
+        self._record = record
+        self._today = today
+        self._bounds = bounds
+        self._clients: dict[int, _Client] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._socket: Path | None = None
+        self._numbers = 0
+        self._events = 0
+        self._wrong: deque[float] = deque()
+        self._unrecorded = 0
+
+    # --- opening and closing
+
+    async def listen_locally(self, path: Path, *, mode: int = 0o600, group: int = -1) -> None:
+        """Listen on a unix-domain socket that only this user (0600), or a group (0660), can open.
+
+        Raises
+        ------
+        LinkError
+            When the path is taken by something else, or by a guard that lives.
+        """
+        if mode & 0o007 or mode & 0o111:
+            raise LinkError(f"a socket of mode {mode:04o} is open to others", str(path), "use 0600 or 0660")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _remove_stale(path)
+            sock.bind(str(path))
+            # Between bind and listen nobody can connect: the rights are set before there is a door.
+            path.chmod(mode)
+            if group >= 0:
+                os.chown(path, -1, group)
+        except (OSError, ValueError) as error:
+            sock.close()
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise LinkError(
+                f"cannot listen: {reason}", str(path), "choose another path (at most 107 bytes)"
+            ) from error
+        except LinkError:
+            sock.close()
+            raise
+        sock.setblocking(False)
+        self._socket = path
+        self._servers.append(
+            await asyncio.start_unix_server(self._local, sock=sock, limit=self._bounds.line_bytes)
+        )
+
+    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
+        """Listen with TLS, client certificates required; returns the port. LinkError when it cannot."""
+        if context.verify_mode is not ssl.CERT_REQUIRED:
+            raise LinkError("without client certificates", f"{host}:{port}", "require them")
+        try:
+            server = await asyncio.start_server(
+                self._network,
+                host,
+                port,
+                ssl=context,
+                ssl_handshake_timeout=self._bounds.handshake_seconds,
+                limit=self._bounds.line_bytes,
+            )
+        except OSError as error:
+            raise LinkError(
+                f"cannot listen: {error.strerror}", f"{host}:{port}", "choose another port"
+            ) from error
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Cut everybody off and take the socket away."""
+        for server in self._servers:
+            server.close()
+        for client in list(self._clients.values()):
+            self._cut(client)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.unlink()
+
+    # --- news
+
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        return len(self._clients)
+
+    def publish(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Show news to everybody. Never waits: who does not read is cut off."""
+        self._events += 1
+        line = encode({"type": "event", "n": self._events, "kind": kind, "data": data})
+        for client in list(self._clients.values()):
+            self._send(client, line)
+
+    def _send(self, client: _Client, line: bytes) -> None:
+        transport = client.writer.transport
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size() + len(line) > self._bounds.queue_bytes:
+            self._note("control_cut", client, reason="it does not read")
+            self._cut(client)
+            return
+        client.writer.write(line)
+
+    def _cut(self, client: _Client) -> None:
+        self._clients.pop(client.number, None)
+        client.writer.transport.abort()
+
+    # --- one client
+
+    async def _local(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        client = self._new(writer, local=True, user=f"uid {uid}", peer=f"pid {pid}")
+        same = [c for c in self._clients.values() if c.user == client.user]
+        if len(same) >= self._bounds.clients_per_user:
+            self._cut(same[0])  # a terminal that hangs must not keep its owner out
+        await self._admitted(client, reader)
+
+    async def _network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        client = self._new(writer, local=False, user="", peer=f"{peer[0]}:{peer[1]}" if peer else "")
+        if sum(not c.local for c in self._clients.values()) >= self._bounds.network_clients:
+            self._note("control_cut", client, reason="too many network clients")
+            self._cut(client)
+            return
+        await self._admitted(client, reader)
+
+    def _new(self, writer: asyncio.StreamWriter, *, local: bool, user: str, peer: str) -> _Client:
+        self._numbers += 1
+        return _Client(self._numbers, writer, local, user, peer)
+
+    async def _admitted(self, client: _Client, reader: asyncio.StreamReader) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if len(self._clients) >= self._bounds.clients:
+                self._note("control_cut", client, reason="too many clients")
+                return
+            self._clients[client.number] = client
+            self._send(client, self._hello(client))
+            self._send(client, self._snapshot())
+            await self._serve(client, reader)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            pass  # idle, or gone: nothing was lost, for nothing was promised
+        except asyncio.LimitOverrunError:
+            self._note("control_cut", client, reason="a line is too long")
+        except DecodeError as error:
+            self._note("control_cut", client, reason=error.what)
+            self._send(client, encode({"type": "error", "what": error.what, "todo": error.todo}))
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(client.writer.drain(), self._bounds.wrong_seconds)
+                client.writer.close()
+                await asyncio.wait_for(client.writer.wait_closed(), self._bounds.wrong_seconds)
+        finally:
+            self._cut(client)
+            self._tasks.discard(task)
+
+    async def _serve(self, client: _Client, reader: asyncio.StreamReader) -> None:
+        loop = asyncio.get_running_loop()
+        while client.number in self._clients:
+            line = await asyncio.wait_for(reader.readuntil(b"\n"), self._bounds.idle_seconds)
+            said = decode(line)
+            if isinstance(said, PingLine):
+                self._send(client, encode({"type": "pong"}))
+                continue
+            client.acts.append(loop.time())
+            while client.acts[0] < loop.time() - self._bounds.acts_seconds:
+                client.acts.popleft()
+            if len(client.acts) > self._bounds.acts:
+                self._note("control_cut", client, reason="too many acts")
+                return
+            if isinstance(said, ActLine):
+                await self._act(client, said)
+            else:
+                self._send(client, self._snapshot())
+
+    async def _act(self, client: _Client, said: ActLine) -> None:
+        nonce, client.nonce = client.nonce, ""  # used once, whatever comes of it
+        operator, why = self._believed(client, said, nonce)
+        if why is not None and why.forged:
+            await self._forged(client, said)
+        reason = why.reason if why else self.desk.act(said.act, operator)
+        self._note(
+            "act",
+            client,
+            act=said.act.kind.value,
+            operator=operator or said.act.operator[:64],
+            request=said.act.request,
+            done=not reason,
+            refused=reason,
+        )
+        self._send(
+            client,
+            encode(
+                {
+                    "type": "answer",
+                    "id": said.id,
+                    "done": not reason,
+                    "reason": reason,
+                    "nonce": client.fresh(),
+                }
+            ),
+        )
+        if client.wrong >= self._bounds.wrong:
+            raise DecodeError("too many wrong signatures", "control channel", "check the key, connect again")
+
+    def _believed(self, client: _Client, said: ActLine, nonce: str) -> tuple[str, Doubt | None]:
+        policy = self.desk.policy
+        keyless = said.act.kind is ActKind.EMERGENCY and not said.act.operator and not said.signature
+        if keyless and client.local and policy.emergency.unsafe_without_key:
+            return client.user, None
+        why = doubt(
+            said.act,
+            said.signature,
+            nonce,
+            policy.digest,
+            policy.operators,
+            self._today(),
+            local=client.local,
+        )
+        return said.act.operator, why
+
+    async def _forged(self, client: _Client, said: ActLine) -> None:
+        """Count and record a wrong signature; its sender (and nobody else) waits longer each time."""
+        loop, bounds = asyncio.get_running_loop(), self._bounds
+        client.wrong += 1
+        self._wrong.append(loop.time())
+        while self._wrong and self._wrong[0] < loop.time() - 60.0:
+            self._wrong.popleft()
+        if len(self._wrong) <= bounds.wrong_records:
+            more, self._unrecorded = self._unrecorded, 0
+            self._note(
+                "control_wrong", client, act=said.act.kind.value, operator=said.act.operator[:64], more=more
+            )
+            self.publish("control_wrong", {"peer": client.peer, "user": client.user, "wrong": client.wrong})
+        else:
+            self._unrecorded += 1
+        await asyncio.sleep(min(bounds.wrong_seconds * 2.0 ** (client.wrong - 1), bounds.wrong_longest))
+
+    # --- lines
+
+    def _hello(self, client: _Client) -> bytes:
+        policy = self.desk.policy
+        return encode(
+            {
+                "type": "hello",
+                "protocol": PROTOCOL,
+                "policy": policy.digest,
+                "local": client.local,
+                "nonce": client.fresh(),
+                "emergency_without_key": client.local and policy.emergency.unsafe_without_key,
+            }
+        )
+
+    def _snapshot(self) -> bytes:
+        return encode({"type": "snapshot", "n": self._events, "state": self.desk.snapshot()})
+
+    def _note(self, kind: str, client: _Client, **data: object) -> None:
+        self._record(kind, {"peer": client.peer, "user": client.user, "local": client.local, **data})
+
+
+def _remove_stale(path: Path) -> None:
+    """Take away a socket that a guard left behind; LinkError when it is something else, or alive."""
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(facts.st_mode):
+        raise LinkError("something else is there", str(path), "choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        trouble = probe.connect_ex(str(path))
+    if trouble not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise LinkError("another guard listens there", str(path), "stop it, or choose another path")
+    path.unlink(missing_ok=True)
