@@ -518,3 +518,41 @@ def test_a_state_that_the_tables_do_not_allow_is_an_error() -> None:
     bench.gate._acts[Do.HOUSEKEEP] = wrong
     with pytest.raises(GateError):
         bench.say(Heartbeat())
+
+
+def test_the_durability_of_an_earlier_record_releases_nothing() -> None:
+    bench = Bench()
+    bench.say(load())
+    bench.judged()
+    release = next(e.token for e in bench.out if isinstance(e, Record) and e.kind == "release")
+    bench.tell(Durable(release - 1))
+    assert bench.to_gantry == []
+    bench.tell(Durable(release))
+    assert bench.to_gantry == [load()]
+    bench.gantry(Loaded("L1", (load().chain[0].command.parameters,)))
+    bench.say(Trigger("T", "L1", 0))
+    token = next(e.token for e in bench.out if isinstance(e, Record) and e.kind == "trigger")
+    bench.tell(Durable(token - 1))
+    assert bench.to_gantry == [load()]
+    bench.tell(Durable(token))
+    assert bench.to_gantry == [load(), Trigger("T", "L1", 0)]
+
+
+def test_a_verdict_on_something_else_counts_for_nothing() -> None:
+    bench = Bench()
+    bench.say(load("A"))
+    first = next(e.request for e in bench.out if isinstance(e, Ask))
+    bench.say(load("B"))  # replaces A
+    bench.tell(Judged(first, (Finding(Verdict.RELEASE),), "b"))
+    bench.durable()
+    assert bench.to_gantry == []
+    assert [r.id for r in refused(bench.out)] == ["A"]
+
+
+def test_the_host_gives_up_what_waits() -> None:
+    bench = Bench()
+    bench.say(load("A"))
+    bench.judged()
+    bench.say(Cancel("C", "A"))
+    bench.durable()
+    assert bench.to_gantry == []
