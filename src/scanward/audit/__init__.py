@@ -8,7 +8,7 @@ from scanward.audit.checkpoints import Checkpoint
 from scanward.audit.clock import ClockWatch
 from scanward.audit.folder import PosixFolder
 from scanward.audit.frames import Kind, Moment
-from scanward.audit.reading import Finding, Record, read
+from scanward.audit.reading import Finding, Record, log_id_of, read
 from scanward.audit.verifying import Report, verify
 from scanward.audit.witness import Courier, FileWitness, FolderWitness, witness_at, witnessed
 from scanward.audit.writer import Opened, Writer
@@ -27,6 +27,7 @@ __all__ = [
     "Record",
     "Report",
     "Writer",
+    "log_id_of",
     "read",
     "verify",
     "witness_at",

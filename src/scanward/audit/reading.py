@@ -105,6 +105,14 @@ def segments_of(folder: Path, bounds: AuditBounds = AUDIT_BOUNDS) -> tuple[list[
     return _kept(found), findings
 
 
+def log_id_of(folder: Path) -> str:
+    """Identity of a log, 32 hexadecimal digits; errors as `segments_of`, AuditError when no header is readable."""
+    segments, findings = segments_of(folder)
+    if not segments:
+        raise AuditError(findings[0].what, findings[0].segment, "run `scanward audit verify`")
+    return segments[0].header.log_id.hex()
+
+
 def _kept(found: Sequence[Segment]) -> list[Segment]:
     """Without segments whose successor continues what they themselves continued: begun, and never used."""
     kept: list[Segment] = []
