@@ -8,9 +8,10 @@ from recorded commands that were corrupted. Their raw score is the nats by which
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
@@ -31,10 +32,19 @@ class Combiner:
         """All groves, to be asked at once."""
         return Stand(self.groves)
 
+    @cached_property
+    def _pick(self) -> Callable[[Mapping[str, float]], tuple[float, ...]]:
+        if len(self.names) > 1:
+            return itemgetter(*self.names)
+        return lambda features: tuple(features[name] for name in self.names)
+
     def score(self, features: Mapping[str, float]) -> float:
         """Higher is stranger."""
-        get = features.get
-        row = rounded(np.array([get(name, math.nan) for name in self.names], dtype=np.float64))
+        try:
+            values = self._pick(features)
+        except KeyError:  # a layer abstained
+            values = tuple([features.get(name, math.nan) for name in self.names])
+        row = rounded(np.array(values, dtype=np.float64))
         return sum([answers[0][0] for answers in self.stand.run(row)]) / len(self.groves)
 
     def part(self) -> Part:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,20 +83,22 @@ class Gru:
     def step(self, hidden: F32, element: int, numbers: F32) -> F32:
         """State after one more command (PyTorch's GRUCell equations)."""
         h = self.width
-        x = np.concatenate([self.element[element], numbers]) @ self.wx + self.bx
+        x = np.concatenate((self.element[element], numbers)) @ self.wx + self.bx
         r = hidden @ self.wh + self.bh
-        reset = 1 / (1 + np.exp(-(x[:h] + r[:h])))
-        update = 1 / (1 + np.exp(-(x[h : 2 * h] + r[h : 2 * h])))
+        gates = x[: 2 * h] + r[: 2 * h]
+        gates = 1 / (1 + np.exp(-gates))
+        reset, update = gates[:h], gates[h:]
         new = np.tanh(x[2 * h :] + reset * r[2 * h :])
         out: F32 = ((1 - update) * new + update * hidden).astype(np.float32)
         return out
 
     def next_logs(self, hidden: F32, objective: int) -> F32:
         """(T,) log probabilities of the next element."""
-        logits = np.concatenate([hidden, self.objective[objective]]) @ self.out + self.bias
-        logits = logits - logits.max()
-        out: F32 = (logits - np.log(np.exp(logits).sum())).astype(np.float32)
-        return out
+        logits: F32 = np.concatenate((hidden, self.objective[objective])) @ self.out
+        logits += self.bias
+        logits -= np.maximum.reduce(logits)
+        logits -= np.log(np.add.reduce(np.exp(logits)))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -181,20 +184,27 @@ class ProcedureLayer:
     def _changes(self, last: View | None, view: View, features: dict[str, float]) -> list[str]:
         """Fields that differ from the previous command; fills the features ``proc.change.*``."""
         changed = []
-        for name in CONSTANT:
-            at = self.encoder.index.get(name)
-            if at is None:
-                continue
+        for name, feature, at, category in self._constant:
             change = math.nan
             if last is not None and last.codes[at] != MISSING and view.codes[at] != MISSING:
-                if self.encoder.fields[at].kind == "category":
+                if category:
                     change = float(last.codes[at] != view.codes[at])
                 else:
                     change = view.numbers[at] - last.numbers[at]
                 if abs(change) > 1e-9 and name != "TableHeight":
                     changed.append(name)
-            features[f"proc.change.{name}"] = change
+            features[feature] = change
         return changed
+
+    @cached_property
+    def _constant(self) -> list[tuple[str, str, int, bool]]:
+        """Name, feature, index and whether it is a category, of each learned field in ``CONSTANT``."""
+        index, fields = self.encoder.index, self.encoder.fields
+        return [
+            (name, f"proc.change.{name}", index[name], fields[index[name]].kind == "category")
+            for name in CONSTANT
+            if name in index
+        ]
 
     def _name(self, token: int) -> str:
         if token == 0:

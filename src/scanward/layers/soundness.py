@@ -6,13 +6,15 @@ judged by no rule. So numbers become floats here, and what is neither number nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 from scanward.commands import PATIENT_FIELDS, Command, Context, Device, Source, Told, Value
 
+_PLAIN = frozenset({float, str})
+_PATIENT = frozenset(PATIENT_FIELDS)
 _LATEST = 1e12  # s: no recording's clock tells more; differences of such times are finite
 
 
@@ -23,7 +25,7 @@ def sound(command: Command, only: Device | None = None) -> Command:
     sources say, the host's word goes last.
     """
     changes: dict[str, Any] = {}
-    if not all(map(_plain, command.parameters.values())):
+    if not _PLAIN.issuperset(map(type, command.parameters.values())):
         changes["parameters"] = {n: _number(v) for n, v in command.parameters.items()}
     if not all(map(_told_plainly, command.context.parts.values())):
         changes["context"] = Context({n: _ordered(told) for n, told in command.context.parts.items()})
@@ -41,20 +43,20 @@ def without_host_patient(command: Command) -> Command | None:
     Parameters are the host's own words, whatever the field.
     """
     parts, parameters = command.context.parts, command.parameters
-    only = {n for n in PATIENT_FIELDS if n in parts and all(t.source is Source.HOST for t in parts[n])}
-    said = {n for n in PATIENT_FIELDS if n in parameters}
+    only = {n for n in _PATIENT.intersection(parts) if all([t.source is Source.HOST for t in parts[n]])}
+    said = _PATIENT.intersection(parameters)
     if not only and not said:
         return None
     context = Context({n: t for n, t in parts.items() if n not in only})
     return replace(command, context=context, parameters=_without(parameters, said) if said else parameters)
 
 
-def _without(values: Mapping[str, Value], names: set[str]) -> dict[str, Value]:
+def _without(values: Mapping[str, Value], names: Set[str]) -> dict[str, Value]:
     return {n: v for n, v in values.items() if n not in names}
 
 
 def _plain(value: object) -> bool:
-    return type(value) is float or type(value) is str
+    return type(value) in _PLAIN
 
 
 def _number(value: Any) -> Any:
