@@ -63,6 +63,9 @@ COMMANDS = {
     "judge": Lazy("scanward.cli.judge", "judge_command", "Judge commands: one verdict per command."),
     "explain": Lazy("scanward.cli.explain", "explain_command", "Say why one command was judged as it was."),
     "keys": Lazy("scanward.cli.keys", "keys_group", "Make and show the keys that sign bundles."),
+    "dicom": Lazy(
+        "scanward.cli.dicom", "dicom_group", "Guard protocols and collect dose reports over DICOM."
+    ),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
 }
 

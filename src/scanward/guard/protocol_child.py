@@ -31,7 +31,6 @@ from scanward.guard.protocol_process import JudgeSettings, limit_memory, packed,
 from scanward.keys import VerifyKey
 from scanward.layers.limits import LimitsLayer
 from scanward.layers.onion import Onion
-from scanward.layers.protocol_book import ProtocolBookLayer
 from scanward.recordings.protocols import read_protocol_book
 from scanward.recordings.pseudonyms import Pseudonyms
 
@@ -65,13 +64,8 @@ def judge_of(settings: JudgeSettings) -> ProtocolJudge:
         keys = [VerifyKey(raw) for raw in settings.trusted]
         found = read(settings.bundle, trusted=keys, device=device)
         onion, role = load(found.part, str(settings.bundle)), found.manifest.facts.role
-    book = read_protocol_book(settings.book, hashed=False) if settings.book else _book_in(onion)
+    book = read_protocol_book(settings.book, hashed=False) if settings.book else ProtocolBook()
     return ProtocolJudge(book, settings.device, _limits_in(onion), onion, Role(role) if role else None)
-
-
-def _book_in(onion: Onion | None) -> ProtocolBook:
-    rules = onion.rules if onion else ()
-    return next((r.book for r in rules if isinstance(r, ProtocolBookLayer)), ProtocolBook())
 
 
 def _limits_in(onion: Onion | None) -> LimitsLayer:

@@ -43,8 +43,8 @@ class JudgeSettings:
     device : Device
         The scanner behind the link.
     book : tuple of Path
-        Folders or files of approved protocols and approvals, only the site may write to them. Empty: the book in
-        the bundle, if any.
+        Folders or files of approved protocols and approvals, which only the site may write to. Empty: every
+        protocol is held. Not the bundle's book: its serial numbers are hashed, so digests cannot be compared.
     bundle : Path or None
     trusted : tuple of bytes
         Public keys (32 bytes) whose bundles are accepted.

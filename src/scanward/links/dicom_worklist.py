@@ -137,9 +137,9 @@ def _parts(match: pydicom.Dataset, today: str) -> dict[str, Value]:
         parts["PatientAge"] = age
     for name in ("PatientSize", "PatientWeight"):
         number, known = number_of(match, name), FIELDS[name]
-        if number is not None and known.low is not None and known.high is not None:
-            if known.low <= number <= known.high:  # 0 is how systems write "not entered"
-                parts[name] = number
+        low, high = known.low or 0.0, known.high or 0.0
+        if number is not None and low <= number <= high:  # 0 is how systems write "not entered"
+            parts[name] = number
     sex = text_of(match, "PatientSex").upper()
     if sex in ("M", "F", "O"):
         parts["PatientSex"] = sex
