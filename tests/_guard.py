@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,29 @@ from scanward.commands import (
     Source,
     Told,
 )
-from scanward.commands.wire import Element, Load
+from scanward.commands.wire import Channel, Element, Load, Loaded
+from scanward.guard.control_desk import ControlDesk
+from scanward.guard.core import GateView
+from scanward.guard.events import (
+    Ask,
+    Durable,
+    Effect,
+    Event,
+    GantrySaid,
+    GantryUp,
+    HostUp,
+    Judged,
+    JudgeLost,
+    Log,
+    LogIs,
+    Record,
+    Said,
+    SendGantry,
+    SendHost,
+    Tell,
+    Tick,
+)
+from scanward.guard.gate import Gate
 from scanward.guard.policy import Policy
 from scanward.guard.policy_read import parse_policy
 from scanward.guard.policy_terms import ElementAnswer
@@ -121,3 +144,107 @@ def answer(
 
 
 HEAD: dict[str, Any] = {"CTDIwPhantomType": HEAD_PHANTOM}
+
+
+# --- a gate with a desk, and nothing else of the relay
+
+
+class Bench:
+    """The real gate, policy and desk with a clock turned by hand; judge, log and links are lists.
+
+    ``judge``: answers of the judge for each element, or None for a judge that is dead. ``log``: whether records become
+    durable.
+    """
+
+    def __init__(self, site: Policy | None = None) -> None:
+        self.policy = site or policy()
+        self.gate = Gate(self.policy.gate_rules())
+        self.clock = 1000.0
+        self.judge: list[ElementAnswer] | None = [answer()]
+        self.log = Log.OK
+        self.to_gantry: list[Any] = []
+        self.to_host: list[Any] = []
+        self.records: list[tuple[str, dict[str, Any], bool]] = []
+        self.shown: list[tuple[str, dict[str, Any]]] = []
+        self.publish: Callable[[str, Mapping[str, Any]], None] = lambda kind, data: None
+        self.desk = ControlDesk(self.policy, self, self._publish)
+        self._waiting: deque[Event] = deque()
+        self._busy = False
+        for event in (GantryUp(), HostUp(1, Channel.COMMANDS)):
+            self.handle(event)
+
+    def _publish(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.shown.append((kind, dict(data)))
+        self.publish(kind, data)
+
+    # what the desk needs
+    def handle(self, event: Event) -> None:
+        self._waiting.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        while self._waiting:
+            for effect in self.gate.handle(self._waiting.popleft(), self.clock):
+                self._carry_out(effect)
+        self._busy = False
+
+    def view(self) -> GateView:
+        return self.gate.view()
+
+    def now(self) -> float:
+        return self.clock
+
+    def record(self, kind: str, data: Mapping[str, object], *, reserved: bool) -> None:
+        self.records.append((kind, dict(data), reserved))
+
+    # what the relay would do
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, SendGantry):
+            self.to_gantry.append(effect.message)
+            if isinstance(effect.message, Load):
+                echo = tuple(e.command.parameters for e in effect.message.chain)
+                self._waiting.append(GantrySaid(Loaded(effect.message.id, echo)))
+        elif isinstance(effect, SendHost):
+            self.to_host.append(effect.message)
+        elif isinstance(effect, Tell):
+            self.desk.told(effect.kind, effect.data)
+        elif isinstance(effect, Record):
+            self.records.append((effect.kind, dict(effect.data), effect.reserved))
+            self.desk.recorded(effect.kind, effect.data)
+            if self.log is Log.OK or (self.log is Log.FULL and effect.reserved):
+                self._waiting.append(Durable(effect.token))
+        elif isinstance(effect, Ask):
+            self._waiting.append(self._judged(effect))
+
+    def _judged(self, ask: Ask) -> Event:
+        whole = Load("", ask.examination, "", ask.chain)
+        if self.judge is not None:
+            findings = self.policy.decide(whole, self.judge * len(ask.chain), ask.mode)
+        elif self.gate.emergency:
+            findings = self.policy.decide_without_judge(whole, ask.mode, "the judge is gone")
+        else:
+            return JudgeLost(ask.request, "the judge is gone")
+        return Judged(ask.request, findings, "b" * 64)
+
+    def load(self, *elements: Element, examination: str = "e" * 16) -> Load:
+        """The host loads; what came of it is in ``to_gantry`` and ``to_host``."""
+        self._loads = getattr(self, "_loads", 0) + 1
+        made = Load(f"L{self._loads}", examination, "p" * 16, elements or (element(),))
+        self.desk.before_load(examination)
+        self.handle(Said(1, made))
+        return made
+
+    def set_log(self, condition: Log) -> None:
+        self.log = condition
+        self.handle(LogIs(condition))
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock += seconds
+        self.handle(Tick())
+        self.desk.tick()
+
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        return [data for k, data, _ in self.records if k == kind]
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [data for k, data in self.shown if k == kind]
