@@ -234,6 +234,7 @@ class RelayBounds:
         256  # examinations of which the guard's own sources are remembered; a day has some hundred
     )
     config_bytes: int = 256 << 10  # bytes of guard.toml; an honest one has 3,000
+    rows: int = 10_000  # commands that wait for the disk of recordings; some hours of scanning
 
 
 BUNDLE_BOUNDS = BundleBounds()

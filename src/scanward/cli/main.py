@@ -66,6 +66,9 @@ COMMANDS = {
     "dicom": Lazy(
         "scanward.cli.dicom", "dicom_group", "Guard protocols and collect dose reports over DICOM."
     ),
+    "audit": Lazy("scanward.cli.audit", "audit_group", "Verify, show and export an audit log."),
+    "guard": Lazy("scanward.cli.guard", "guard_command", "Stand between host and gantry."),
+    "record": Lazy("scanward.cli.record", "record_command", "Record commands, judging nothing."),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
 }
 

@@ -84,6 +84,8 @@ class GuardConfig:
 
     Attributes
     ----------
+    judge : JudgeConfig or None
+        None is for `scanward record` alone: there is no bundle before something was recorded.
     device : Device
         ``serial`` in clear, as the scanner tells it.
     site_key : Path or None
@@ -101,7 +103,7 @@ class GuardConfig:
     link: LinkType
     site_key: Path | None
     policy: PolicyConfig
-    judge: JudgeConfig
+    judge: JudgeConfig | None
     audit: AuditConfig
     control: ControlConfig
     stream: StreamConfig | None
@@ -151,7 +153,7 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
         kind,
         site_key,
         reader.policy(top.section("policy", needed=True)),
-        reader.judge(top.section("judge", needed=True)),
+        reader.judge(top.section("judge")) if "judge" in top else None,
         reader.audit(top.section("audit", needed=True)),
         reader.control(top.section("control", needed=True)),
         stream,

@@ -28,8 +28,8 @@ from scanward.layers.onion import Onion
 _CHUNK = 1 << 18  # bytes read at once
 
 
-def open_judge(settings: JudgeSettings) -> tuple[Onion, Bundle]:
-    """The onion of a bundle that may judge this device, and the bundle.
+def open_judge(settings: JudgeSettings, *, accept: bool = True) -> tuple[Onion, Bundle]:
+    """The onion of a bundle that may judge this device, and the bundle; its version is remembered if ``accept``.
 
     Raises
     ------
@@ -50,7 +50,8 @@ def open_judge(settings: JudgeSettings) -> tuple[Onion, Bundle]:
         )
     floor.check(bundle.manifest, device)
     onion = load(bundle.part, where)
-    floor.accept(bundle.manifest, device)
+    if accept:
+        floor.accept(bundle.manifest, device)
     return onion, bundle
 
 

@@ -22,6 +22,7 @@ from scanward.commands.wire import FromGantry, FromHost, Hello, Load, Motion, St
 from scanward.config import RELAY_BOUNDS, RelayBounds
 from scanward.errors import DecodeError, LinkError
 from scanward.guard import events
+from scanward.guard.core import GateView
 from scanward.guard.events import Ask, Close, Drop, Effect, Event, Log, Record, SendGantry, SendHost, Tell
 from scanward.guard.gate import Gate
 from scanward.guard.ipc import Answer, Failed, Question, Ready, element_answer
@@ -41,7 +42,7 @@ class Asked(Protocol):
         """Ask; the relay's ``answered`` or ``lost`` follows."""
 
 
-class Log_(Protocol):
+class Book(Protocol):
     """What the relay needs of `relay_audit.AuditPort`."""
 
     def send(self, token: int, payload: bytes, *, reserved: bool) -> None:
@@ -51,11 +52,20 @@ class Log_(Protocol):
         """A record that nobody waits for."""
 
 
-class Console(Protocol):
-    """Who shows what happens to operators: the control channel."""
+class Desk(Protocol):
+    """What the relay needs of `control_desk.ControlDesk`: operators and their screens."""
 
-    def tell(self, kind: str, data: Mapping[str, object]) -> None:
-        """Something happened; never blocks."""
+    def before_load(self, examination: str) -> None:
+        """A host's load is about to be given to the gate."""
+
+    def recorded(self, kind: str, data: Mapping[str, Any]) -> None:
+        """The gate had something recorded."""
+
+    def told(self, kind: str, data: Mapping[str, Any]) -> None:
+        """News for operators; never blocks."""
+
+    def tick(self) -> None:
+        """Once a second."""
 
 
 @dataclass(slots=True)
@@ -102,8 +112,9 @@ class Relay:
         self.counters = Counters()
         self.unknown: list[dict[str, Any]] = []
         self.judge: Asked | None = None
-        self.audit: Log_ | None = None
-        self.console: Console | None = None
+        self.audit: Book | None = None
+        self.desk: Desk | None = None
+        self.observe: Callable[[Effect], None] | None = None
         self._link = link
         self._crashed = crashed
         self._bounds = bounds
@@ -147,7 +158,7 @@ class Relay:
             self._link.drop(reason)
         finally:
             if self.audit is not None:
-                self.audit.note(payload("crash", 0, {"error": reason}))
+                self.audit.note(payload("crash", 0, {"error": reason}), reserved=True)
             self._crashed(error)
 
     def end(self) -> None:
@@ -170,6 +181,8 @@ class Relay:
         """One message of a host."""
         if isinstance(message, Stop):
             self.counters.stops += 1
+        elif isinstance(message, Load) and self.desk is not None:
+            self.desk.before_load(message.examination)
         self.handle(events.Said(connection, message))
 
     def gantry_up(self, hello: Hello) -> None:
@@ -256,6 +269,21 @@ class Relay:
         """Something of the log to be shown."""
         self._tell(kind, data)
 
+    # --- control_desk.Relay
+
+    def view(self) -> GateView:
+        """The gate as it is."""
+        return self.gate.view()
+
+    def now(self) -> float:
+        """The gate's clock, s."""
+        return self._loop.time()
+
+    def record(self, kind: str, data: Mapping[str, object], *, reserved: bool = True) -> None:
+        """To the audit log; nobody waits for it."""
+        if self.audit is not None:
+            self.audit.note(payload(kind, 0, data), reserved=reserved)
+
     # --- what the guard knows by itself
 
     def know(self, examination: str, parts: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -282,6 +310,8 @@ class Relay:
     # --- effects out
 
     def _do(self, effect: Effect) -> None:
+        if self.observe is not None:
+            self.observe(effect)
         match effect:
             case SendGantry(message):
                 self._to_gantry(message)
@@ -295,6 +325,8 @@ class Relay:
             case Record(token, kind, data, reserved):
                 assert self.audit is not None
                 self.audit.send(token, payload(kind, token, data), reserved=reserved)
+                if self.desk is not None:
+                    self.desk.recorded(kind, data)
             case Tell(kind, data):
                 self._tell(kind, data)
             case Ask():
@@ -338,13 +370,12 @@ class Relay:
         return None
 
     def _tell(self, kind: str, data: Mapping[str, object]) -> None:
-        if self.console is not None:
-            self.console.tell(kind, data)
+        if self.desk is not None:
+            self.desk.told(kind, data)
 
     def _note(self, kind: str, data: Mapping[str, object]) -> None:
         """Recorded and shown, and nobody waits for it."""
-        if self.audit is not None:
-            self.audit.note(payload(kind, 0, data))
+        self.record(kind, data)
         self._tell(kind, data)
 
     # --- time
