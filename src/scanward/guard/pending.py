@@ -91,7 +91,11 @@ class PendingActions(GateCore):
             },
         )
         if finding.verdict is Verdict.RELEASE:
-            self._release("")
+            # nothing objects; a disk that is full must not stop emergency access all the same
+            unlogged = self.emergency and self.log is not Log.OK
+            self._release(
+                f"emergency access: the audit log is {self.log}" if unlogged else "", reserved=unlogged
+            )
         elif (
             finding.form and finding.verdict is Verdict.HALT and not (self.shadow and finding.layer != "form")
         ):
