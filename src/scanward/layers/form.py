@@ -27,6 +27,12 @@ AEC_PARAMETERS = frozenset(
 # A category seen in only one of n examinations makes 1/n the estimated chance (Good-Turing) that the next
 # one brings a new one. Above this, a new value is clinical life and only shown; below, it alerts.
 NEW_VALUE_CHANCE = 0.001
+# Known numbers that have a form range: low, high, unit.
+_BOUNDED = {
+    name: (known.low, known.high, known.unit)
+    for name, known in FIELDS.items()
+    if known.kind is Kind.NUMBER and known.low is not None and known.high is not None
+}
 _KVP_TOLERANCE = 0.5  # kV: tube voltages are settings of a list, not a range
 
 
@@ -303,18 +309,19 @@ def _malformed(name: str, value: object) -> Objection:
 def _judge_context(command: Command, objections: list[Objection]) -> None:
     """Patient context may be missing; what is there must be possible."""
     for name, told in command.context.parts.items():
-        known = FIELDS.get(name)
-        if known is None or known.kind is not Kind.NUMBER or known.low is None or known.high is None:
+        known = _BOUNDED.get(name)
+        if known is None:
             continue
+        low, high, unit = known
         for each in told:
             value = each.value
-            if type(value) is float and known.low <= value <= known.high:
+            if type(value) is float and low <= value <= high:
                 continue
             number = number_of(value)
-            if number is not None and known.low <= number <= known.high:
+            if number is not None and low <= number <= high:
                 continue
             found = value if number is not None or isinstance(value, str) else repr(value)
-            expected = f"{known.low:g} to {known.high:g} {known.unit}"
+            expected = f"{low:g} to {high:g} {unit}"
             objections.append(Objection(name, "no patient is like this", found, expected))
 
 

@@ -40,10 +40,21 @@ _GROSS = 1.10  # more than 10 % beyond the interval is a contradiction, not a de
 class _Check:
     """A learned identity made ready for judging."""
 
-    __slots__ = ("base", "cells", "curve", "identity", "key_fields", "minus_half", "skip_zero", "terms")
+    __slots__ = (
+        "base",
+        "cells",
+        "curve",
+        "identity",
+        "is_offset",
+        "key_fields",
+        "minus_half",
+        "skip_zero",
+        "terms",
+    )
 
     def __init__(self, learned: Learned) -> None:
         self.identity = BY_NAME[learned.identity]
+        self.is_offset = self.identity.is_offset
         self.terms = tuple((n, e > 0, learned.halves.get(n, 0.0)) for n, e in self.identity.terms)
         self.minus_half = learned.halves.get(self.identity.minus, 0.0)
         self.key_fields = learned.levels
@@ -70,9 +81,9 @@ class _Check:
                     return None
                 low /= most
                 high = high / least if least > 0.0 else math.inf
-        identity = self.identity
-        if identity.minus:
-            return self._offset(low * identity.scale, high * identity.scale, parameters)
+        if self.is_offset:
+            scale = self.identity.scale
+            return self._offset(low * scale, high * scale, parameters)
         return (low, high) if low == low and high == high else None
 
     def _offset(self, low: float, high: float, parameters: Mapping[str, Value]) -> tuple[float, float] | None:
@@ -86,9 +97,20 @@ class _Check:
         per = self.identity.per
         return low - (length + self.minus_half) / per, high - (length - self.minus_half) / per
 
-    def expected(self, parameters: Mapping[str, Value]) -> tuple[float, float] | None:
-        """The learned interval for this command's key, widened when only part of the key is known."""
-        key = tuple(token(parameters.get(name)) for name in self.key_fields)
+    def expected(
+        self, parameters: Mapping[str, Value], tokens: dict[str, Value | None]
+    ) -> tuple[float, float] | None:
+        """The learned interval for this command's key, widened when only part of the key is known.
+
+        ``tokens`` remembers the tokens of this command's parameters from one identity to the next.
+        """
+        for name in self.key_fields:
+            if name not in tokens:
+                tokens[name] = token(parameters.get(name))
+        key = tuple([tokens[name] for name in self.key_fields])
+        whole = self.cells.get(key)
+        if whole is not None:
+            return whole
         length = len(key)
         for used in range(length, self.base - 1, -1):
             prefix = key[:used]
@@ -190,11 +212,12 @@ class PhysicsLayer:
         parameters = command.parameters
         held: list[Identity] = []
         failed: list[_Failure] = []
+        tokens: dict[str, Value | None] = {}
         for check in checks:
             found = check.statistic(parameters)
             if found is None:
                 continue
-            expected = check.expected(parameters)
+            expected = check.expected(parameters, tokens)
             if expected is None:
                 continue
             if found[0] > expected[1] or found[1] < expected[0]:
@@ -256,7 +279,7 @@ _NOTHING = Opinion(
 def _implied(check: _Check, name: str, parameters: Mapping[str, Value]) -> tuple[float, float] | None:
     """``name`` solved from one identity in which it stands above the line; None when a field is missing."""
     identity = check.identity
-    expected = check.expected(parameters)
+    expected = check.expected(parameters, {})
     if expected is None:
         return None
     factor = identity.scale

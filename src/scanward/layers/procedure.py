@@ -187,10 +187,8 @@ class ProcedureLayer:
         for name, feature, at, category in self._constant:
             change = math.nan
             if last is not None and last.codes[at] != MISSING and view.codes[at] != MISSING:
-                if category:
-                    change = float(last.codes[at] != view.codes[at])
-                else:
-                    change = view.numbers[at] - last.numbers[at]
+                differs = float(last.codes[at] != view.codes[at])
+                change = differs if category else view.numbers[at] - last.numbers[at]
                 if abs(change) > 1e-9 and name != "TableHeight":
                     changed.append(name)
             features[feature] = change

@@ -43,7 +43,8 @@ def without_host_patient(command: Command) -> Command | None:
     Parameters are the host's own words, whatever the field.
     """
     parts, parameters = command.context.parts, command.parameters
-    only = {n for n in _PATIENT.intersection(parts) if all([t.source is Source.HOST for t in parts[n]])}
+    host = Source.HOST
+    only = {n for n in _PATIENT.intersection(parts) if all(t.source is host for t in parts[n])}
     said = _PATIENT.intersection(parameters)
     if not only and not said:
         return None
