@@ -3,7 +3,7 @@
 *Phase* is what the gantry may be doing, *pending* what becomes of the load or motion at the head of the queue,
 *trigger* whether a trigger waits for its audit record. A sign goes through all three, in this order. Every
 (state, sign) has a row; ``NOTHING`` is written out. ``tests/test_guard_states.py`` walks every pair against a
-reference table written separately, and ``models/gate.pml`` checks the same with spin.
+reference table written separately, and ``tests/models/gate.pml`` checks the same with spin.
 """
 
 from __future__ import annotations
