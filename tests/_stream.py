@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,13 @@ WAIT = 10.0  # s; generous, against hanging alone
 def hello(channel: str = "commands") -> bytes:
     """Either end's first line."""
     return HELLO % channel.encode()
+
+
+async def beat(writer: asyncio.StreamWriter) -> None:
+    """A heart: until cancelled, or nobody is there."""
+    while not writer.is_closing():
+        writer.write(BEAT)
+        await asyncio.sleep(0.5)
 
 
 @dataclass
@@ -74,13 +82,19 @@ class Ear:
 class Gantry:
     """Listens, answers hellos, beats its heart, keeps every line. Not an emulator: it has no mind."""
 
-    def __init__(self, context: ssl.SSLContext | None = None, serial: bytes = b"SN-1") -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        hello: Callable[[str], bytes] = hello,
+        answer: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self.lines: list[tuple[str, bytes]] = []  # (channel, line)
         self.writers: dict[str, asyncio.StreamWriter] = {}
         self.reading = asyncio.Event()
         self.reading.set()
         self._context = context
-        self._serial = serial
+        self._hello = hello
+        self._answer = answer  # to every line of the commands connection; b"" for none
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -116,12 +130,15 @@ class Gantry:
             first = await reader.readline()
             channel = "stop" if b'"channel":"stop"' in first else "commands"
             self.writers[channel] = writer
-            writer.write(hello(channel).replace(b"SN-1", self._serial))
+            self.lines.append((channel, first))
+            writer.write(self._hello(channel))
             if channel == "commands":
-                heart = asyncio.get_running_loop().create_task(self._beat(writer))
+                heart = asyncio.get_running_loop().create_task(beat(writer))
             while line := await reader.readline():
                 await self.reading.wait()
                 self.lines.append((channel, line))
+                if self._answer is not None and channel == "commands":
+                    writer.write(self._answer(line))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -129,11 +146,6 @@ class Gantry:
                 heart.cancel()
             writer.transport.abort()
             self._tasks.discard(task)
-
-    async def _beat(self, writer: asyncio.StreamWriter) -> None:
-        while True:
-            writer.write(BEAT)
-            await asyncio.sleep(0.5)
 
 
 class Host:
@@ -167,21 +179,44 @@ class Host:
 
 @asynccontextmanager
 async def host(
-    port: int, channel: str | None = "commands", context: ssl.SSLContext | None = None
+    port: int,
+    channel: str | None = "commands",
+    context: ssl.SSLContext | None = None,
+    hello: Callable[[str], bytes] = hello,
 ) -> AsyncIterator[Host]:
     """A host that has said hello on ``channel`` (None: that has said nothing yet)."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", port, ssl=context, server_hostname="" if context else None, limit=1 << 20
     )
     played = Host(reader, writer)
+    heart: asyncio.Task[None] | None = None
     try:
         if channel is not None:
             played.say(hello(channel))
             assert b'"hello"' in await played.hear()
+            if channel == "commands":
+                heart = asyncio.get_running_loop().create_task(beat(writer))
         yield played
     finally:
+        if heart is not None:
+            heart.cancel()
         writer.transport.abort()
         await asyncio.sleep(0)
+
+
+def plain_gantry(line: bytes) -> bytes:
+    """Says what it holds, begins at once and ends at once: enough for a guard to go through an examination."""
+    said = json.loads(line)
+    match said["type"]:
+        case "load":
+            chain = [element["parameters"] for element in said["chain"]]
+            return json.dumps({"type": "loaded", "load": said["id"], "chain": chain}).encode() + b"\n"
+        case "trigger":
+            whose = {"load": said["load"], "element": said["element"]}
+            return b"".join(json.dumps({"type": t, **whose}).encode() + b"\n" for t in ("started", "done"))
+        case "stop":
+            return b'{"type":"stopped"}\n'
+    return b""
 
 
 # --- certificates

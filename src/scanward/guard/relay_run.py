@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scanward import __version__, keys
+from scanward.audit.frames import Kind
 from scanward.audit.reading import read, segments_of
 from scanward.commands import Device
 from scanward.errors import AuditError, InputError, ScanwardError, SettingsError
@@ -133,7 +134,7 @@ def told_by_log(folder: Path) -> tuple[Told, str]:
         segments, findings = segments_of(folder)
         trouble = findings[0].what if findings else ""
         after = segments[-_SEGMENTS_READ].header.first_seq - 1 if len(segments) >= _SEGMENTS_READ else 0
-        records = [r.payload for r in read(folder, after=after, past_damage=True)]
+        records = [r.payload for r in read(folder, after=after, past_damage=True) if r.kind is Kind.RECORD]
         return retell(records), trouble
     except InputError:
         return Told(), ""  # no log yet
