@@ -69,6 +69,11 @@ COMMANDS = {
     "audit": Lazy("scanward.cli.audit", "audit_group", "Verify, show and export an audit log."),
     "guard": Lazy("scanward.cli.guard", "guard_command", "Stand between host and gantry."),
     "record": Lazy("scanward.cli.record", "record_command", "Record commands, judging nothing."),
+    "emulate": Lazy("scanward.cli.emulate", "emulate_group", "Emulate a scanner: gantry, host, attacks."),
+    "operator": Lazy(
+        "scanward.cli.operator", "operator_command", "Decide what is on hold; emergency access; mode."
+    ),
+    "policy": Lazy("scanward.cli.policy", "policy_group", "Write, check and sign policy and device profile."),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
 }
 

@@ -198,6 +198,20 @@ class Outcome:
             return ""
         return answer.layer or ("hold" if answer.held else "gate")
 
+    def as_json(self) -> dict[str, Any]:
+        """For tables and files."""
+        answer = self.answer
+        return {
+            "name": self.attack,
+            "effect": self.effect,
+            "dose_mGy": round(self.dose, 2),
+            "ordered_mGy": round(self.expected, 2),
+            "stopped_by": self.stopped_by,
+            "reason": "" if answer is None else answer.reason or answer.held,
+            "seconds": round(self.seconds, 3),
+            "facts": self.facts,
+        }
+
 
 # --- effects ----------------------------------------------------------------------------------------------
 def more_dose(scene: Scene, felt: Felt) -> bool:

@@ -39,7 +39,7 @@ TRIES = 400  # victims looked at before an attack is given up
 HARM: dict[str, Effect] = {
     "more": more_dose, "less": less_dose, "images": useless_images, "centre": off_centre, "table": hurt,
 }  # fmt: skip
-BY_DESIGN = frozenset({"stop_storm", "contrast_late"})
+BY_DESIGN = frozenset({"stop_storm", "host_gone", "contrast_late"})
 
 
 def _drawn(supply: Supply, rng: np.random.Generator) -> list[Examination]:
@@ -139,8 +139,10 @@ ATTACKS: dict[str, Attack] = {
         *_contents(),
         _protocol("mechanical_table", "vector 2", "the table driven up into the bore, the patient on it",
                   clean(_scans), scripts.raise_table, hurt, KNOW_YOUR_ENEMY),
-        _protocol("denial_of_service", "vector 4", "bytes that are no message, in the middle of a scan",
-                  clean(_one_scan), scripts.garbage, safe_state, KNOW_YOUR_ENEMY),
+        _protocol("denial_of_service", "vector 4", "bytes that are no message, before a scan",
+                  clean(_one_scan), scripts.garbage, missed, KNOW_YOUR_ENEMY),
+        _protocol("host_gone", "denial", "the host breaks off in a scan: the gantry goes safe by design",
+                  clean(_one_scan), scripts.host_gone, safe_state),
         _protocol("half_open", "denial", f"{scripts.HALF_OPEN} connections that never say a word",
                   clean(_one_scan), scripts.half_open, missed),
         _protocol("flood", "denial", f"{scripts.FLOOD} loads at once, and then a stop is needed",

@@ -47,12 +47,12 @@ class Fitting:
     audit: Path
 
 
-def _device(device: Device) -> str:
+def _device(device: Device, serial: str = "") -> str:
     return (
         "[device]\n"
         f'Manufacturer = "{device.manufacturer}"\n'
         f'ManufacturerModelName = "{device.model}"\n'
-        'DeviceSerialNumber = ""\n'
+        f'DeviceSerialNumber = "{serial}"\n'
     )
 
 
@@ -155,7 +155,7 @@ def config_text(
         end: "" if fitting.host is None else f'names = ["scanward-{end}"]\n' for end in ("host", "gantry")
     }
     return (
-        f"# The guard of an emulated scanner (simulated).\n{_device(device)}"
+        f"# The guard of an emulated scanner (simulated).\n{_device(device, device.serial)}"
         '[link]\ntype = "stream"\n'
         f'[host]\nlisten = "{listen[0]}:{listen[1]}"\n{pins["host"]}'
         f'[gantry]\nconnect = "{gantry[0]}:{gantry[1]}"\n{pins["gantry"]}'

@@ -229,16 +229,21 @@ class Host:
 
     # --- the speaking side ------------------------------------------------------------------------------
     def say(self, message: FromHost) -> None:
-        """Send one message and wait for nothing."""
+        """Send one message and wait for nothing; into a connection that is gone, nothing is sent."""
+        if self.lost:
+            return
         self.lines.send(stream.encode(message))
 
     def raw(self, data: bytes) -> None:
         """Send bytes as they are: no host of good will does."""
-        self.lines.send(data)
+        if not self.lost:
+            self.lines.send(data)
 
     def stop(self, what: StopKind = StopKind.ALL) -> None:
         """Stop, by the connection that is for stops alone where there is one."""
-        (self.stops or self.lines).send(stream.encode(Stop(what)))
+        lines = self.stops or self.lines
+        if lines is self.stops or not self.lost:
+            lines.send(stream.encode(Stop(what)))
 
     def name(self, letter: str) -> str:
         """An identifier that this connection has not used."""
@@ -252,9 +257,12 @@ class Host:
         self.say(message)
         return await self._outcome(message.id, yes, timeout, heard)
 
-    async def answered(self, load: str, timeout: float = ANSWER_S) -> Answer:
-        """What becomes of a load that was sent as raw bytes."""
-        return await self._outcome(load, _loaded(load), timeout, 0)
+    async def answered(
+        self, name: str, timeout: float = ANSWER_S, *, begun: tuple[str, int] | None = None
+    ) -> Answer:
+        """What becomes of a load (or of a trigger of element ``begun``) that was sent as raw bytes."""
+        yes = _loaded(name) if begun is None else _begun(*begun)
+        return await self._outcome(name, yes, timeout, 0)
 
     async def _outcome(self, name: str, yes: Callable[[ToHost], bool], timeout: float, heard: int) -> Answer:
         """Wait for the answer to ``name`` among what was said from number ``heard`` on."""
@@ -323,10 +331,7 @@ class Host:
         timeout: float = ANSWER_S,
     ) -> Answer:
         """Begin an element; answered when the beam is on."""
-
-        def begun(message: ToHost) -> bool:
-            return isinstance(message, Started) and (message.load, message.element) == (load, element)
-
+        begun = _begun(load, element)
         answer = await self._ask(Trigger(self.name("T"), load, element, runtime or {}), begun, timeout)
         for _ in range(AGAIN):
             if not (isinstance(answer.message, Refused) and answer.message.again):
@@ -356,6 +361,10 @@ class Host:
 
 def _loaded(load: str) -> Callable[[ToHost], bool]:
     return lambda message: isinstance(message, Loaded) and message.load == load
+
+
+def _begun(load: str, element: int) -> Callable[[ToHost], bool]:
+    return lambda m: isinstance(m, Started) and (m.load, m.element) == (load, element)
 
 
 _WRONG = "start `scanward emulate gantry` (or a guard in front of it) there first"

@@ -72,11 +72,11 @@ def _attacked_chain(scene: Scene) -> tuple[Element, ...]:
 
 
 async def _trigger_all(
-    host: Host, room: RoomDoor, load: str, chain: Sequence[Element], played: Played
+    host: Host, room: RoomDoor, load: str, chain: Sequence[Element], played: Played, *, arm: bool = True
 ) -> None:
     for index, element in enumerate(chain):
         if not element.auto:
-            if monitors(chain, index):
+            if arm and monitors(chain, index):
                 await room.ask("arm")
             answer = await host.trigger(load, index)
             played.answers.append(answer)
@@ -97,8 +97,26 @@ async def raise_table(bench: Bench, scene: Scene, rng: np.random.Generator, supp
         return await _felt(bench, played)
 
 
+_GARBAGE = b'{"type":"load","chain":[' * 40 + b"\n"
+
+
 async def garbage(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Supply) -> Felt:
-    """Bytes that are no message, in the middle of a scan."""
+    """Bytes that are no message, before a scan; then a host of good will tries to go on."""
+    played = Played()
+    async with bench.host() as host:
+        chains = await _begin(bench, scene, host, played)
+        host.raw(_GARBAGE)
+        host.raw(bytes(rng.integers(0, 256, 4000, dtype=np.uint8)) + b"\n")
+        await _until(lambda: host.lost, 5.0)
+    async with bench.host() as host:
+        for chain in chains:
+            if not await run_chain(host, bench.room, chain, scene.study, "", played):
+                break
+        return Felt(await _settled(bench), played)
+
+
+async def host_gone(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Supply) -> Felt:
+    """The host breaks off in the middle of a scan: the gantry cannot go on without it, guard or not."""
     played = Played()
     async with bench.host() as host:
         chains = await _begin(bench, scene, host, played)
@@ -107,12 +125,9 @@ async def garbage(bench: Bench, scene: Scene, rng: np.random.Generator, supply: 
         if answer.ok:
             host.say(Trigger(host.name("T"), load, 0))
             await host.wait(lambda m: isinstance(m, Status) and m.state is GantryState.BEAM, 3.0)
-        host.raw(b'{"type":"load","chain":[' * 40 + b"\n")
-        host.raw(bytes(rng.integers(0, 256, 4000, dtype=np.uint8)) + b"\n")
+        host.raw(_GARBAGE)
         await _until(lambda: host.lost, 5.0)
-        played.answers.append(Answer(What.LOST if host.lost else What.SILENCE))
-        report = await _settled(bench)
-        return Felt(report, played)
+        return Felt(await _settled(bench), played)
 
 
 async def _until(true: Any, seconds: float) -> None:
@@ -203,8 +218,10 @@ async def change_at_trigger(bench: Bench, scene: Scene, rng: np.random.Generator
                 if not chains[number][index].auto:
                     await host.trigger(load, index)
                 await host.done(load, index)
-            played.answers.append(await host.trigger(load, place, runtime))
-            await host.done(load, place, 5.0)
+            answer = await host.trigger(load, place, runtime)
+            played.answers.append(answer)
+            if answer.ok:
+                await host.done(load, place)
         return await _felt(bench, played)
 
 
@@ -230,10 +247,12 @@ async def early_trigger(bench: Bench, scene: Scene, rng: np.random.Generator, su
         chain = _attacked_chain(scene)
         load = host.name("L")
         data = stream.encode(Load(load, scene.study, "", chain))
-        host.raw(data + stream.encode(Trigger(host.name("T"), load, 0)))
-        await host.wait(lambda m: getattr(m, "load", "") == load or getattr(m, "id", "") == "T1", 3.0)
-        await host.done(load, 0, 1.0)
-        await _trigger_all(host, bench.room, load, chain, played)
+        trigger = Trigger(host.name("T"), load, 0)
+        host.raw(data + stream.encode(trigger))
+        at_once = await host.answered(trigger.id, begun=(load, 0))
+        played.answers.append(at_once)
+        if at_once.ok:
+            await host.done(load, 0)
         return Felt(await _settled(bench), played)
 
 
@@ -334,8 +353,12 @@ async def contrast_early(bench: Bench, scene: Scene, rng: np.random.Generator, s
         wanted = next(i for i, e in enumerate(chain) if e.auto)
         if answer.ok:
             await bench.room.ask("inject")
-            played.answers.append(await host.trigger(load, wanted))
-            await host.done(load, wanted, 5.0)
+            early = await host.trigger(load, wanted)
+            played.answers.append(early)
+            if early.ok:
+                await host.done(load, wanted)
+            else:  # somebody sees it and goes on as ordered
+                await _trigger_all(host, bench.room, load, chain, played, arm=False)
         return Felt(await _settled(bench), played)
 
 
@@ -355,8 +378,10 @@ async def contrast_late(bench: Bench, scene: Scene, rng: np.random.Generator, su
                 await host.done(load, index)
             await bench.room.ask("inject")
             await bench.room.ask("pass", seconds=120.0)
-            played.answers.append(await host.trigger(load, first))
-            await host.done(load, first, 5.0)
+            late = await host.trigger(load, first)
+            played.answers.append(late)
+            if late.ok:
+                await host.done(load, first)
         return Felt(await _settled(bench), played)
 
 
@@ -372,6 +397,8 @@ async def contrast_without(bench: Bench, scene: Scene, rng: np.random.Generator,
         played.answers.append(answer)
         if answer.ok:
             await bench.room.ask("inject")
-            played.answers.append(await host.trigger(load, 0))
-            await host.done(load, 0, 5.0)
+            begun = await host.trigger(load, 0)
+            played.answers.append(begun)
+            if begun.ok:
+                await host.done(load, 0)
         return Felt(await _settled(bench), played)
