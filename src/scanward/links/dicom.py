@@ -225,7 +225,8 @@ class ProtocolGate:
         if judged.verdict is Verdict.ALERT:
             decision = self._decide(incoming, judged, facts)
             if decision is None or not decision.release:
-                why = "nobody released it in time" if decision is None else "refused by the operator"
+                nobody = "nobody released it in time" if self._holding else "no operator can release it"
+                why = nobody if decision is None else "refused by the operator"
                 return self._refuse(facts, REFUSED, f"{why}: {judged.reason}")
             facts.update(operator=decision.who, operator_reason=decision.reason)
         if incoming.gone():

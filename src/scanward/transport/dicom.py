@@ -156,7 +156,9 @@ class Acceptor:
         entity = _entity(self.title, self.bounds)
         entity.require_called_aet = True
         entity.require_calling_aet = sorted(self._callers)
-        entity.maximum_associations = self.bounds.associations
+        entity.maximum_associations = 4 * self.bounds.associations  # the door counts, and counts better
+        # The request is there when the library begins: what it waits for then is its own threads.
+        entity.acse_timeout = min(self.bounds.negotiation_seconds, 2.0)
         for each in (*sorted(self._classes), VERIFICATION):
             entity.add_supported_context(each, list(SYNTAXES))
         handlers = [(evt.EVT_C_STORE, self._stored), (evt.EVT_C_ECHO, _echoed)]
@@ -392,6 +394,8 @@ def _server_class() -> Any:
             association.start()
 
     class Server(AssociationServer):
+        request_queue_size = 64  # the library's 5 lets honest callers wait for seconds behind a burst
+
         def __init__(self, acceptor: Acceptor, entity: Any, handlers: list[Any]) -> None:
             self.acceptor = acceptor
             self._fronts: list[Front] = []
@@ -407,15 +411,21 @@ def _server_class() -> Any:
             with self._lock:
                 return list(self._fronts)
 
-        def get_request(self) -> tuple[socket.socket, Any]:
+        def _handle_request_noblock(self) -> None:
+            """Accept one connection, or turn it away. The library sees it once it has asked for an association."""
             assert self.socket is not None
-            raw, address = self.socket.accept()
-            peer = f"{address[0]}:{address[1]}"
-            raw.settimeout(self.acceptor.bounds.send_seconds)
+            try:
+                raw, address = self.socket.accept()
+            except OSError:
+                return
+            peer, bounds = f"{address[0]}:{address[1]}", self.acceptor.bounds
+            raw.settimeout(bounds.send_seconds)
             refused = ""
+            # Threads of associations that are about to end count as well: nobody may pile them up.
+            busy = max(len(self.fronts()), len(self.active_associations))
             if self.acceptor.hosts and address[0] not in self.acceptor.hosts:
                 refused = "not one of the hosts that may connect"
-            elif len(self.fronts()) >= self.acceptor.bounds.associations:
+            elif busy >= bounds.associations:
                 refused = "too many associations"
                 if self.acceptor.context is None:
                     with suppress(OSError):
@@ -423,14 +433,18 @@ def _server_class() -> Any:
             if refused:
                 raw.close()
                 self.acceptor.tell("dicom-refused-at-door", {"peer": peer, "reason": refused})
-                raise ConnectionRefusedError(refused)
+                return
             front = Front(
-                raw, peer, bounds=self.acceptor.bounds, context=self.acceptor.context, ended=self._ended
+                raw,
+                peer,
+                bounds=bounds,
+                context=self.acceptor.context,
+                opened=lambda front: self.finish_request(front.inner, address),
+                ended=self._ended,
             )
             with self._lock:
                 self._fronts.append(front)
             front.start()
-            return front.inner, address
 
         def _ended(self, front: Front) -> None:
             with self._lock:
@@ -438,9 +452,6 @@ def _server_class() -> Any:
             facts = {"peer": front.peer_name, "reason": str(front.reason), "detail": front.detail}
             counts = {"received_bytes": front.received, "sent_bytes": front.sent}
             self.acceptor.tell("dicom-association-ended", {**facts, **counts})
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            self.acceptor.tell("dicom-refused-at-door", {"peer": str(client_address), "reason": "no thread"})
 
     return Server
 

@@ -27,7 +27,7 @@ from enum import StrEnum
 from scanward.config import DICOM_BOUNDS, DicomBounds
 from scanward.errors import DecodeError
 
-A_ASSOCIATE_RJ, P_DATA_TF = 0x03, 0x04
+A_ASSOCIATE_RQ, A_ASSOCIATE_RJ, P_DATA_TF = 0x01, 0x03, 0x04
 ABORT = bytes.fromhex("07000000000400000200")  # by the provider, reason not specified
 REJECT_FULL = bytes.fromhex("03000000000400020302")  # transient, local limit exceeded (PS3.8 table 9-21)
 
@@ -191,6 +191,9 @@ class Front:
         Wrap the peer's socket in TLS; the handshake happens in the front's own thread.
     server_hostname : str, optional
         When we are the client: the name that the peer's certificate must carry. None: we are the server.
+    opened : callable, optional
+        Told once, from the front's thread, when the peer has sent a whole A-ASSOCIATE-RQ: before that the library
+        need not know of it. A peer that begins with anything else is ended.
     ended : callable, optional
         Told once, from the front's thread: the front itself, with ``reason`` and counts set.
     """
@@ -203,6 +206,7 @@ class Front:
         bounds: DicomBounds = DICOM_BOUNDS,
         context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
+        opened: Callable[[Front], None] | None = None,
         ended: Callable[[Front], None] | None = None,
     ) -> None:
         self.peer_name = peer_name
@@ -212,7 +216,7 @@ class Front:
         self.gone = threading.Event()  # nobody is there to hear an answer
         self.finished = threading.Event()
         self._bounds, self._context, self._hostname = bounds, context, server_hostname
-        self._ended = ended
+        self._opened, self._ended = opened, ended
         self._peer = peer
         self._is_server = server_hostname is None
         self._working = 0
@@ -255,7 +259,9 @@ class Front:
                 self._relay()
         finally:
             self.gone.set()
-            for each in (self._peer, self._ours):
+            # The library closes its own end, once it has it.
+            inner = [self.inner] if self._opened is not None else []
+            for each in (self._peer, self._ours, *inner):
                 with suppress(OSError):
                     each.close()
             self.finished.set()
@@ -322,13 +328,18 @@ class Front:
                 if self._peer in can_read:
                     data = self._peer.recv(_CHUNK)
                     if not data:
-                        self.reason = Ended.PEER
+                        self.reason = self.reason if self.reason is Ended.REJECTED else Ended.PEER
                         return self._hand_on(inward)
                     first = False
                     self.received += len(data)
                     self._touched = now
                     was_partial = reader.partial
                     whole = b"".join(reader.feed(data))
+                    if whole and self._opened is not None:
+                        if whole[0] != A_ASSOCIATE_RQ:
+                            raise DecodeError("no PDU may come before the association", "PDU header", "")
+                        self._opened(self)
+                        self._opened = None
                     inward += whole
                     # A new PDU may begin with the end of the one before: then its clock starts now.
                     if not reader.partial:
