@@ -1,0 +1,139 @@
+"""What an operator's terminal shows: the state, what is on hold and why, news. Text from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from scanward.cli.output import escape
+from scanward.commands import unit_of
+
+# The parameters that a radiographer knows a scan by; the rest is shown with `s`.
+_MAIN = (
+    "AcquisitionType",
+    "KVP",
+    "XRayTubeCurrentInmA",
+    "RevolutionTime",
+    "SpiralPitchFactor",
+    "ScanLength",
+    "CTDIvol",
+    "DLP",
+    "CTDIwPhantomType",
+)
+_TOLD = ("ProtocolName", "BodyPartExamined", "PatientAge", "PatientSex", "PatientWeight")
+
+HELP = """\
+  r REQUEST REASON   release it (the reason is recorded as typed: do not name the patient)
+  n REQUEST [REASON] refuse it
+  s                  show everything again, every parameter included
+  e [MINUTES]        begin emergency access;  x  end it;  w NUMBER REASON  say why it was needed
+  m MODE             set CLINICAL, QA or SERVICE
+  q                  leave (nothing is released by leaving)"""
+
+
+def state_lines(state: dict[str, Any], *, every: bool = False) -> Iterator[str]:
+    """The whole state."""
+    policy, gate = _dict(state, "policy"), _dict(state, "gate")
+    yield f"policy {_text(policy, 'name')!r} version {policy.get('version')}"
+    for weakening in policy.get("weakenings") or ():
+        yield f"WARNING: {escape(str(weakening))}"
+    left = state.get("mode_seconds_left")
+    mode = f"{_text(gate, 'mode')}" + (f", {_minutes(left)} left" if isinstance(left, int | float) else "")
+    yield f"mode {mode}; {_text(gate, 'phase')}; log {_text(gate, 'log')}" + (
+        "" if gate.get("gantry") else "; the gantry is not connected"
+    )
+    yield from emergency_lines(_dict(state, "emergency"))
+    for alert in state.get("alerts") or ():
+        if isinstance(alert, dict) and int(alert.get("count", 1)) > 1:
+            yield f"{alert['count']} times: {_text(alert, 'kind')}: {_text(alert, 'reason')}"
+    held = state.get("held")
+    if isinstance(held, dict):
+        yield from held_lines(held, every=every)
+    else:
+        yield "nothing is on hold"
+
+
+def emergency_lines(view: dict[str, Any]) -> Iterator[str]:
+    """Emergency access, and what it still waits for."""
+    if view.get("on"):
+        yield (
+            f"EMERGENCY ACCESS by {_text(view, 'operator')}: {_minutes(view.get('seconds_left'))} left, "
+            f"{view.get('loads')} loads so far"
+        )
+    for grant in view.get("unexplained") or ():
+        yield (
+            f"emergency access {grant.get('number')} by {_text(grant, 'operator')} waits for a reason: "
+            f"w {grant.get('number')} REASON"
+        )
+
+
+def held_lines(held: dict[str, Any], *, every: bool = False) -> Iterator[str]:
+    """What is on hold, and why."""
+    left = held.get("seconds_left", held.get("seconds"))
+    yield f"ON HOLD  request {held.get('request')}  ({_seconds(left)} left, then it is refused)"
+    yield f"  why: {_text(held, 'reason')}"
+    yield f"  layer {_text(held, 'layer')}; fields {', '.join(map(escape, map(str, held.get('fields') or ())))}"
+    motion = held.get("motion")
+    if isinstance(motion, dict):
+        yield f"  motion {_text(motion, 'axis')} to {motion.get('target')} at {motion.get('speed')} per s"
+    findings = held.get("findings") or ()
+    for index, element in enumerate(held.get("chain") or ()):
+        command = _dict(element, "command")
+        auto = " (starts by itself)" if element.get("auto") else ""
+        yield f"  element {index + 1}{auto}: {_values(_dict(command, 'parameters'), _MAIN, every=every)}"
+        told = {
+            name: "/".join(f"{_value(name, t.get('value'))} [{t.get('source')}]" for t in values)
+            for name, values in _dict(command, "context").items()
+            if every or name in _TOLD
+        }
+        if told:
+            yield "    for: " + ", ".join(f"{escape(n)} {escape(v)}" for n, v in told.items())
+        if index < len(findings) and findings[index].get("reason"):
+            verdict = findings[index].get("verdict")
+            yield f"    {escape(str(verdict))}: {_text(findings[index], 'reason')}"
+    yield "  RELEASE never means safe: it means that somebody takes this decision."
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """One line for one event that is not a hold."""
+    kind, data = str(event.get("kind", "")), _dict(event, "data")
+    if kind == "repeated":
+        return f"the same again, {data.get('count')} times by now (no. {data.get('of')})"
+    facts = [f"{escape(str(k))} {escape(_short(v))}" for k, v in data.items() if v not in ("", None, [], {})]
+    return escape(kind.replace("_", " ")) + (": " + ", ".join(facts) if facts else "")
+
+
+def _values(parameters: dict[str, Any], names: tuple[str, ...], *, every: bool) -> str:
+    chosen = [n for n in names if n in parameters]
+    chosen += [n for n in sorted(parameters) if n not in names] if every else []
+    shown = ", ".join(f"{escape(n)} {escape(_value(n, parameters[n]))}" for n in chosen)
+    more = len(parameters) - len(chosen)
+    return f"{shown}, and {more} more (s shows them)" if more > 0 else shown
+
+
+def _value(name: str, value: object) -> str:
+    unit = unit_of(name)
+    unit = "" if unit in ("", "1") else f" {unit}"
+    return f"{value:g}{unit}" if isinstance(value, int | float) else str(value)
+
+
+def _short(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _minutes(seconds: object) -> str:
+    return f"{seconds / 60.0:.0f} min" if isinstance(seconds, int | float) else "no limit"
+
+
+def _seconds(seconds: object) -> str:
+    return f"{seconds:.0f} s" if isinstance(seconds, int | float) else "?"
+
+
+def _dict(document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    return escape(str(document.get(key, "")))
