@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scanward.errors import BundleError
 from scanward.layers.base import Part
+from scanward.layers.bitvectors import Bitvectors, fits
 from scanward.layers.ensembles import Ensembles, joined, read, written
 from scanward.layers.onnx_session import session
 
@@ -92,7 +93,7 @@ class Grove:
 
 
 class Stand:
-    """Several groves over one row, asked all at once: one run of one operator, whatever their number.
+    """Several groves over one row, asked all at once: a run costs more than a small ensemble does.
 
     The row is that of the widest grove; the others read its beginning.
     """
@@ -100,7 +101,10 @@ class Stand:
     def __init__(self, groves: Sequence[Grove]) -> None:
         found = [grove.trees for grove in groves if grove.trees is not None]
         trees = joined(found) if found else None
-        self._graph = None if trees is None else Graph(written(trees))
+        # Small trees are asked without walking them; large ones are the runtime's.
+        self._trees: Bitvectors | Graph | None = None
+        if trees is not None:
+            self._trees = Bitvectors(trees) if fits(trees) else Graph(written(trees))
         self._width = 0 if trees is None else trees.width
         ends = np.cumsum([0, *(w for grove in groves for w in grove.widths)]).tolist()
         places = iter([slice(a, b) for a, b in pairwise(ends)])
@@ -109,9 +113,9 @@ class Stand:
 
     def run(self, features: NDArray[np.float32]) -> list[Answers]:
         """Answers of each grove for one row (D,)."""
-        if self._graph is None:
+        if self._trees is None:
             return [[] for _ in self._places]
-        out = self._graph.run(features[: self._width])
+        out = self._trees.run(features[: self._width])
         if self._classes is not None:
             self._classes.settle(out)
         numbers: list[float] = out.tolist()
