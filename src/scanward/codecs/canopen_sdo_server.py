@@ -150,7 +150,7 @@ class SdoServer:
         self._sent = 0
         if self._transfer is Transfer.BLOCK:
             self._state = _State.BLOCK_OUT_START
-            head = HEAD.pack(0xC2 | 0x04, *self._address)
+            head = HEAD.pack(0xC2 | self._crc << 2, *self._address)
             return [head + struct.pack("<L", len(data))]
         if len(data) <= 4:
             self._state = _State.IDLE
@@ -171,7 +171,7 @@ class SdoServer:
 
     def _by_command(self, step: Step, data: bytes) -> None:
         specifier = data[0] >> 5
-        if specifier in (1, 2) or (specifier in (5, 6) and data[0] & 0x03 == 0):
+        if specifier in (1, 2) or (specifier, data[0] & (3 if specifier == 5 else 1)) in ((5, 0), (6, 0)):
             self._initiate(step, data)
         elif specifier == 0 and self._state is _State.SEGMENTS_IN:
             self._segment_in(step, data)
@@ -235,7 +235,7 @@ class SdoServer:
             step.replies.append(HEAD.pack(0x60, *self._address) + bytes(4))
         else:
             self._state, self._sequence, self._block = _State.BLOCK_IN, 0, self._bounds.sdo_block
-            head = HEAD.pack(0xA4, *self._address)
+            head = HEAD.pack(0xA0 | self._crc << 2, *self._address)
             step.replies.append(head + bytes((self._block, 0, 0, 0)))
 
     def _segment_in(self, step: Step, data: bytes) -> None:

@@ -14,6 +14,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from scanward.codecs.canopen_profile import (
@@ -30,7 +31,7 @@ from scanward.codecs.canopen_profile import (
 )
 from scanward.codecs.canopen_sdo import Abort, Address, Download
 from scanward.codecs.canopen_sdo_server import SdoServer
-from scanward.codecs.canopen_types import Raw, decode_raw
+from scanward.codecs.canopen_types import DataType, Raw, decode_raw
 from scanward.commands.wire import (
     Declined,
     Done,
@@ -94,7 +95,7 @@ class CanGantry:
         blocks: bool = False,
         clock: Callable[[float], float] = float,
     ) -> None:
-        canopen = _canopen()
+        canopen = canopen_package()
         self.profile = profile
         self.gantry = gantry
         self.writes: list[tuple[Address, bytes]] = []
@@ -103,9 +104,7 @@ class CanGantry:
         self._clock = clock
         self._now = 0.0
         self._errors = canopen.sdo.SdoAbortedError
-        source = io.StringIO(sheet)
-        source.name = "sheet.eds"
-        self._node = canopen.LocalNode(profile.node, canopen.import_od(source, profile.node))
+        self._node = canopen.LocalNode(profile.node, dictionary(sheet, profile.node))
         self._network = canopen.Network()
         self._network.send_message = lambda number, data, remote=False: send(CanFrame(number, bytes(data)))
         self._network.subscribe(SDO_REQUEST + profile.node, self._node.sdo.on_request)
@@ -117,13 +116,22 @@ class CanGantry:
         self._load: Load | None = None
         self._number = 0
         self._dirty = True
+        self._forget()
 
     def boot(self, now: float) -> None:
         """Power on: the boot-up message (CiA 301, 7.2.8.3.3), and everything forgotten."""
         self._now = now
-        self._node.data_store.clear()
+        self._forget()
         self._load, self._dirty, self.state = None, True, _OPERATIONAL
         self._send(CanFrame(HEARTBEAT + self.profile.node, b"\x00"))
+
+    def _forget(self) -> None:
+        """Numbers take their defaults from the data sheet; texts are there, and empty."""
+        store = self._node.data_store
+        store.clear()
+        for (index, sub), entry in self.profile.entries.items():
+            if entry.writable and entry.kind is DataType.VISIBLE_STRING:
+                store.setdefault(index, {})[sub] = b""
 
     def frame(self, frame: CanFrame, now: float) -> None:
         """One frame from the bus."""
@@ -381,7 +389,16 @@ class BusGantry:
             self.node.tick(now)
 
 
-def _canopen() -> Any:
+@lru_cache(maxsize=4)
+def dictionary(sheet: str, node: int) -> Any:
+    """The canopen package's own reading of a data sheet; nodes only look into it."""
+    source = io.StringIO(sheet)
+    source.name = "sheet.eds"  # the package chooses its reader by the name
+    return canopen_package().import_od(source, node)
+
+
+def canopen_package() -> Any:
+    """The canopen package; LinkError when it is not installed."""
     try:
         import canopen
     except ImportError as error:

@@ -11,12 +11,10 @@ It behaves as an ordinary host would: it writes what it wants, triggers, and whe
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from scanward.codecs.canopen_profile import (
     HEARTBEAT,
@@ -30,6 +28,7 @@ from scanward.codecs.canopen_profile import (
 from scanward.codecs.canopen_sdo import Abort, Address
 from scanward.codecs.canopen_types import encode_raw
 from scanward.commands.wire import Axis, Load, StopKind
+from scanward.emulator.can_gantry import canopen_package, dictionary
 from scanward.errors import LinkError
 from scanward.links.can_chain import writes
 from scanward.transport.can import CanBus
@@ -86,14 +85,12 @@ class CanHost:
     def __init__(
         self, profile: CanProfile, sheet: str, send: Callable[[CanFrame], None], timeout: float = 1.0
     ) -> None:
-        canopen = _canopen()
+        canopen = canopen_package()
         self.profile = profile
         self._send = send
         self._aborted = canopen.SdoAbortedError
         self._silent = canopen.SdoCommunicationError
-        source = io.StringIO(sheet)
-        source.name = "sheet.eds"
-        od = canopen.import_od(source, profile.node)
+        od = dictionary(sheet, profile.node)
         self._network = canopen.Network()
         self._network.send_message = lambda number, data, remote=False: send(CanFrame(number, bytes(data)))
         self.sdo = canopen.sdo.SdoClient(0x600 + profile.node, SDO_ANSWER + profile.node, od)
@@ -259,13 +256,3 @@ class BusHost:
         if self._sync_s is not None and now - self._synced >= self._sync_s:
             self._synced = now
             self._sent(CanFrame(SYNC))
-
-
-def _canopen() -> Any:
-    try:
-        import canopen
-    except ImportError as error:
-        raise LinkError(
-            "the canopen package is not installed", "emulator", "pip install 'scanward[can]'"
-        ) from error
-    return canopen
