@@ -67,6 +67,9 @@ OURS = [
     (errors.RollbackError("older than seen", "m", "use the newer"), 2),
     (errors.KeyFileError("no key", "k", "make one"), 2),
     (errors.LearningError("too few examinations", "a.csv", "record more"), 1),
+    (errors.AuditError("record 7 is damaged", "log", "verify it"), 1),
+    (errors.AuditFullError("disk full", "log", "free some space"), 1),
+    (errors.ShippingError("cannot be reached", "log.example.org", "check it"), 1),
     (errors.ScanwardError("failed", "somewhere", "try again"), 1),
 ]
 
