@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import resource
 import socket
@@ -316,21 +315,6 @@ def test_memory_stays_flat_under_objects_without_end(door: Door) -> None:
             an_object_without_end(raw)
     door.ended(11)
     assert peak() - before < 16 << 10  # KiB; 11 objects of 1 MiB each went in
-
-
-def test_a_peer_that_takes_no_answer_is_let_go() -> None:
-    made = Door(brisk(send_seconds=0.5, negotiation_seconds=5.0))
-    with made.acceptor, made.connect() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        accepted(raw)
-        # Requests whose answers it never reads; their number is bounded by what it may send in a second.
-        raw.settimeout(1.0)
-        one = data_pdu(store_command(), 3) + data_pdu(b"", 2)
-        with contextlib.suppress(OSError):
-            raw.sendall(one)
-        raw.close()
-        assert len(made.ended()) == 1
-        assert made.serves()
 
 
 def test_a_host_that_may_not_connect_is_turned_away() -> None:
