@@ -100,16 +100,13 @@ class Onion:
         command = sound(command, self.device)
         after: list[Any] = list(state)
         opinions: list[Opinion] = []
-        gravest = _NONE
         rules = len(self.rules)
         for i, layer in enumerate(self.rules):
             opinion, after[i] = layer.judge(state[i], command)
             opinions.append(opinion)
-            if opinion.objections and opinion.severity > gravest.severity:
-                gravest = opinion
-                if opinion.layer is LayerName.FORM and opinion.severity is Severity.HALT:
-                    # What is not even well-formed is not shown to the layers that calculate.
-                    return self._verdict(opinions, gravest, None, None), tuple(after)
+            if opinion.objections and opinion.layer is LayerName.FORM and opinion.severity is Severity.HALT:
+                # What is not even well-formed is not shown to the layers that calculate.
+                return self._verdict(opinions, None, None), tuple(after)
         before, apart = state[rules:-1], state[-1]
         learned, after[rules:-1] = self._learned(before, command)
         score = self.combiner.score(features_of(learned))
@@ -124,7 +121,7 @@ class Onion:
         opinions += [self._told(opinion, command) for opinion in learned]
         kind = "command" if command.examination is None else "examination"
         p_value = self.calibrations[kind].p_value(score)
-        return self._verdict(opinions, gravest, score, p_value, disputes(command.context)), tuple(after)
+        return self._verdict(opinions, score, p_value, disputes(command.context)), tuple(after)
 
     @cached_property
     def stand(self) -> Stand:
@@ -168,12 +165,14 @@ class Onion:
     def _verdict(
         self,
         opinions: list[Opinion],
-        rule: Opinion,
         score: float | None,
         p_value: float | None,
         disputed: list[Objection] | None = None,
     ) -> Judgement:
-        """``rule`` is the gravest opinion of layers 1 to 4, the outermost of several."""
+        rule = _NONE  # the gravest of layers 1 to 4, the outermost of several
+        for opinion in opinions:
+            if opinion.objections and opinion.layer in _RULES and opinion.severity > rule.severity:
+                rule = opinion
         verdict = VERDICT_OF[rule.severity]
         # Asked this way round, so that whatever is not a number alerts.
         within = p_value is not None and p_value > self.budget
