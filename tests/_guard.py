@@ -229,7 +229,7 @@ class Bench:
     def load(self, *elements: Element, examination: str = "e" * 16) -> Load:
         """The host loads; what came of it is in ``to_gantry`` and ``to_host``."""
         self._loads = getattr(self, "_loads", 0) + 1
-        made = Load(f"L{self._loads}", examination, "p" * 16, elements or (element(),))
+        made = Load(f"L{self._loads}", examination, f"p{examination}", elements or (element(),))
         self.desk.before_load(examination)
         self.handle(Said(1, made))
         return made

@@ -237,6 +237,25 @@ class RelayBounds:
     rows: int = 10_000  # commands that wait for the disk of recordings; some hours of scanning
 
 
+@dataclass(frozen=True, slots=True)
+class WatchBounds:
+    """How the drift watch weighs what crosses many patients. Changing one changes what it promises."""
+
+    run: float = 100_000.0  # examinations; mean distance of two false alarms of one statistic is at least this
+    tolerance: float = 0.5  # share by which small p-values may be commoner than promised before it is drift
+    rate_tolerance: float = 2.0  # times the budget that the alert rate may be before it is drift
+    learn: int = 100  # doses of a protocol from which its usual dose is taken, unless it was given
+    doubt: float = 2.0  # standard errors of a usual dose that was learned, added to the protocol's allowance
+    site_doubt: float = 1.0  # the same over all protocols, whose errors partly cancel
+    spread_least: float = 0.05  # least spread of log dose; a phantom-steady protocol must not alarm at 1 %
+    clip: float = 3.0  # spreads; one wild scan is a finding of its own and no drift
+    allowance: float = 0.5  # spreads of one protocol's dose that are no drift
+    threshold: float = 10.0  # spreads summed beyond the allowance; mean run about 140,000 doses
+    site_allowance: float = 0.2  # the same over all protocols: smaller drifts, more patients
+    site_threshold: float = 25.0  # mean run about 450,000 doses
+    protocols: int = 512  # protocols remembered; the one longest unused is forgotten
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -249,3 +268,4 @@ SHIPPING_BOUNDS = ShippingBounds()
 DICOM_BOUNDS = DicomBounds()
 POLICY_BOUNDS = PolicyBounds()
 CONTROL_BOUNDS = ControlBounds()
+WATCH_BOUNDS = WatchBounds()

@@ -19,6 +19,8 @@ from scanward.guard.events import Decision, EmergencySet, Event, ModeSet, Operat
 from scanward.guard.operators import Act, ActKind
 from scanward.guard.policy import Policy
 from scanward.guard.states import Phase
+from scanward.guard.watch import Drift
+from scanward.guard.watch_feed import WatchFeed
 
 _UNDER = "emergency access"  # how the gate's note on such a release begins
 _GROUPED = frozenset({"alert", "halted", "trigger_refused", "act_refused"})
@@ -64,6 +66,7 @@ class ControlDesk:
         self._held_at = 0.0
         self._mode_until = math.inf
         self._groups = AlertGroups(bounds.groups)
+        self.feed = WatchFeed()
 
     # --- acts
 
@@ -144,6 +147,8 @@ class ControlDesk:
     def before_load(self, examination: str) -> None:
         """A host's load is about to be given to the gate."""
         self._ended(self.emergency.before_load(examination, self._relay.now()))
+        for drift in self.feed.before_load(examination):
+            self._drifts(drift)
 
     def recorded(self, kind: str, data: Mapping[str, Any]) -> None:
         """The gate had something recorded (every Record effect, before or after it is durable)."""
@@ -154,11 +159,15 @@ class ControlDesk:
                 examination if isinstance(examination, str) else "", self._relay.now()
             )
             self._ended(last)
+        for drift in self.feed.recorded(kind, data, self._relay.view().mode):
+            self._drifts(drift)
 
     def told(self, kind: str, data: Mapping[str, Any]) -> None:
         """The gate has news for operators (every Tell effect): remembered, grouped, shown."""
         if kind == "held":
             self._held, self._held_at = data, self._relay.now()
+        elif kind == "judge_ready" and isinstance(data.get("budget"), float):
+            self.feed.set_budget(data["budget"])
         if kind in _GROUPED:
             seen = self._groups.count(kind, data, self._relay.now())
             if seen.repeated:
@@ -210,7 +219,21 @@ class ControlDesk:
             else None,
             "emergency": self.emergency.view(now),
             "alerts": self._groups.shown(),
+            "watch": {"examinations": self.feed.watch.examinations, "alerted": self.feed.watch.alerted},
         }
+
+    def _drifts(self, drift: Drift) -> None:
+        self._note(
+            "drift",
+            {
+                "kind": drift.kind,
+                "where": drift.where,
+                "reason": drift.reason,
+                "count": drift.count,
+                "size": drift.size,
+                "statistic": drift.statistic,
+            },
+        )
 
     def _note(self, kind: str, data: Mapping[str, object]) -> None:
         self._relay.record(kind, data, reserved=True)

@@ -217,7 +217,13 @@ class Relay:
     def judge_ready(self, ready: Ready) -> None:
         """A judge: what was armed by another bundle is void."""
         self._note(
-            "judge_ready", {"bundle": ready.digest, "version": ready.version, "seconds": ready.seconds}
+            "judge_ready",
+            {
+                "bundle": ready.digest,
+                "version": ready.version,
+                "budget": ready.budget,
+                "seconds": ready.seconds,
+            },
         )
         if self._bundle not in ("", ready.digest):
             self.handle(events.Changed(events.Bound.BUNDLE, ready.digest))
