@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scanward.commands import Command, LayerName
+from scanward.commands import Command
 from scanward.guard.ipc import ForecastShape
 from scanward.guard.profile import phantom_cm
-from scanward.layers.limits import LimitsLayer
+from scanward.layers.form import FormLayer
 from scanward.layers.onion import Onion
 from scanward.layers.physics import PhysicsLayer
 from scanward.layers.ranges import number_of
@@ -58,11 +58,11 @@ def _believed(physics: PhysicsLayer | None, command: Command, name: str) -> floa
 
 
 def _recorded(onion: Onion, command: Command) -> float | None:
+    """The largest CTDIvol that the device was recorded giving, in any type of acquisition."""
     for rule in onion.rules:
-        if isinstance(rule, LimitsLayer) and rule.name is LayerName.LIMITS:
-            devices = rule.devices
-            device = devices.get(command.device.key) or (
-                next(iter(devices.values())) if len(devices) == 1 else None
-            )
-            return device.maxima["CTDIvol"][0] if device and "CTDIvol" in device.maxima else None
+        if isinstance(rule, FormLayer):
+            only = next(iter(rule.devices.values())) if len(rule.devices) == 1 else None
+            device = rule.devices.get(command.device.key, only)
+            seen = device.pooled.fields.get("CTDIvol") if device else None
+            return seen.high if seen else None
     return None
