@@ -96,6 +96,19 @@ def test_power_loss_at_every_operation_loses_no_durable_record(keep: str, tmp_pa
     assert ended == {"power"}
 
 
+def test_a_kill_at_every_operation_and_a_later_power_loss_lose_no_durable_record(tmp_path: Path) -> None:
+    """What a killed writer left in the page cache is what the next one builds on: it must be synced first."""
+    for at in range(COUNT):
+        disk = FaultyFolder((at, "power"))
+        run = Run(disk).go()
+        disk.handles.clear()  # the process is gone, the machine is not
+        again = Run(disk)
+        again.clock, again.witnessed, again.acknowledged = run.clock, run.witnessed, run.acknowledged
+        again.go(GROUPS[:3])
+        assert again.ended == ""
+        again.check(disk.after_power_loss("nothing", random.Random(at)), tmp_path / "log")
+
+
 @pytest.mark.parametrize("kind", ["eio", "enospc", "short"])
 @pytest.mark.parametrize("keep", ["nothing", "some"])
 def test_one_failure_at_every_operation_loses_no_durable_record(kind: str, keep: str, tmp_path: Path) -> None:

@@ -239,6 +239,10 @@ def test_a_rewritten_chain_is_found_between_two_checkpoints(
     low = max(m for m in marks if m < victim.seq) + 1
     high = min(m for m in marks if m >= victim.seq)
     assert (step5[0].first_seq, step5[0].last_seq) == (low, high)
+    # The log's own checkpoints tell as well, as long as nobody signs new ones.
+    alone = verified(log.folder)
+    assert any(f.step == 4 and f.last_seq >= victim.seq for f in alone.findings)
+    assert all(f.step == 4 for f in alone.findings)
 
 
 @settings(max_examples=50)

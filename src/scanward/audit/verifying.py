@@ -239,7 +239,9 @@ class _Walk:
         except DecodeError as error:
             self._find(4, error.what, *where, frame.seq, frame.seq)
             return
-        if told.log_id != segment.header.log_id or told.seq != frame.seq - 1:
+        if told.line.encode("ascii") != frame.payload:
+            self._find(4, "a checkpoint with something added", *where, frame.seq, frame.seq)
+        elif told.log_id != segment.header.log_id or told.seq != frame.seq - 1:
             what = f"a checkpoint of record {told.seq} of log {told.log_id.hex()} stands here"
             self._find(4, what, *where, frame.seq, frame.seq)
         elif not told.signed_by(self.trusted):
