@@ -104,7 +104,7 @@ def settings(
     judge = JudgeSettings(Device("ACME", "CT 9000"), (book,) if book else ())
     protocols = ProtocolSettings(callers, scanner, judge) if scanner else None
     received = ReportSettings(callers, reports, b"k" * 32) if reports else None
-    return DicomSettings("GUARD", (LOCAL, 0), frozenset(), None, protocols, received, None, None)
+    return DicomSettings("GUARD", (LOCAL, 0), frozenset(), None, protocols, received, None)
 
 
 def brisk(**changes: Any) -> DicomBounds:

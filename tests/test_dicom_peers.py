@@ -46,7 +46,7 @@ def test_an_approved_protocol_reaches_the_scanner_and_only_then_is_there_success
     book = book_in(tmp_path / "book", approved)
     with storescp(tmp_path / "scanner") as scanner:
         records = Records()
-        with DicomService(settings(tmp_path, scanner=scanner, book=book), record=records) as service:
+        with DicomService(settings(tmp_path, scanner=scanner, book=book), records) as service:
             done = storescu(service.port, _sent(tmp_path, "a.dcm", file_of(approved)))
             looser = storescu(service.port, _sent(tmp_path, "b.dcm", file_of(head(ctdivol=480))))
         arrived = list((tmp_path / "scanner").iterdir())
@@ -73,9 +73,7 @@ def test_a_held_protocol_goes_out_when_the_operator_says_so_and_not_before(tmp_p
     path = _sent(tmp_path, "new.dcm", file_of(unknown))
     with storescp(tmp_path / "scanner") as scanner:
         holding, records = Holding(), Records()
-        service = DicomService(
-            settings(tmp_path, scanner=scanner, book=book), holding=holding, record=records
-        )
+        service = DicomService(settings(tmp_path, scanner=scanner, book=book), records, holding=holding)
         with service:
             answers: list[subprocess.CompletedProcess[str]] = []
             sender = threading.Thread(target=lambda: answers.append(storescu(service.port, path)))
@@ -101,7 +99,7 @@ def test_nobody_decides_in_time_is_a_refusal(tmp_path: Path) -> None:
     with storescp(tmp_path / "scanner") as scanner:
         made = settings(tmp_path, scanner=scanner, book=book)
         with DicomService(
-            made, holding=Holding(), record=Records(), bounds=brisk(hold_seconds=0.5)
+            made, Records(), holding=Holding(), bounds=brisk(hold_seconds=0.5)
         ) as service:
             done = storescu(service.port, path)
         assert "0x124" in done.stderr
@@ -114,7 +112,7 @@ def test_a_sender_that_gave_up_is_not_released_afterwards(tmp_path: Path) -> Non
     with storescp(tmp_path / "scanner") as scanner:
         holding, records = Holding(), Records()
         with DicomService(
-            settings(tmp_path, scanner=scanner, book=book), holding=holding, record=records
+            settings(tmp_path, scanner=scanner, book=book), records, holding=holding
         ) as service:
             command = [program("storescu"), "-R", "-aet", "SENDER", "-aec", "GUARD", LOCAL, str(service.port)]
             sender = subprocess.Popen([*command, str(path)], stderr=subprocess.DEVNULL)
@@ -137,7 +135,7 @@ def test_a_scanner_that_is_not_there_is_no_success(tmp_path: Path) -> None:
     book = book_in(tmp_path / "book", head())
     scanner = Peer(LOCAL, free_port(), "SCANNER")
     records = Records()
-    with DicomService(settings(tmp_path, scanner=scanner, book=book), record=records) as service:
+    with DicomService(settings(tmp_path, scanner=scanner, book=book), records) as service:
         done = storescu(service.port, _sent(tmp_path, "a.dcm", file_of(head())))
     assert "0xa700" in done.stderr.lower() or "OutOfResources" in done.stderr, done.stderr
     assert records.of("dicom-forwarded") == []
@@ -151,10 +149,10 @@ def test_a_scanner_s_own_refusal_is_passed_on(tmp_path: Path) -> None:
     path = _sent(tmp_path, "a.dcm", file_of(head()))
     with storescp(tmp_path / "scanner") as scanner:
         inner = settings(tmp_path, scanner=scanner, book=empty, callers=frozenset({"GUARD"}))
-        with DicomService(inner, record=Records()) as second:
+        with DicomService(inner, Records()) as second:
             made = settings(tmp_path, scanner=Peer(LOCAL, second.port, "GUARD"), book=book)
             records = Records()
-            with DicomService(made, record=records) as first:
+            with DicomService(made, records) as first:
                 done = storescu(first.port, path)
         assert not list((tmp_path / "scanner").iterdir())
     assert "0x124" in done.stderr
@@ -169,7 +167,7 @@ def test_unknown_titles_get_no_association(tmp_path: Path, title: str, called: s
     made = settings(tmp_path, scanner=Peer(LOCAL, 1, "SCANNER"), book=book_in(tmp_path / "book", head()))
     path = _sent(tmp_path, "a.dcm", file_of(head()))
     records = Records()
-    with DicomService(made, record=records) as service:
+    with DicomService(made, records) as service:
         done = storescu(service.port, path, title=title, called=called)
     assert done.returncode != 0
     assert "Rejected" in done.stderr
@@ -178,7 +176,7 @@ def test_unknown_titles_get_no_association(tmp_path: Path, title: str, called: s
 
 def test_an_echo_is_answered(tmp_path: Path) -> None:
     made = settings(tmp_path, reports=tmp_path / "received")
-    with DicomService(made, record=Records()) as service:
+    with DicomService(made, Records()) as service:
         command = [program("echoscu"), "-aet", "SENDER", "-aec", "GUARD", LOCAL, str(service.port)]
         assert subprocess.run(command, timeout=60, check=False).returncode == 0
         Caller("SENDER").echo(Peer(LOCAL, service.port, "GUARD"))
@@ -193,7 +191,7 @@ def test_real_dose_reports_go_into_quarantine(tmp_path: Path, shared_data: Path)
         pytest.skip(f"no dose reports in {folder}")
     records, fed = Records(), []
     made = settings(tmp_path, reports=tmp_path / "received")
-    with DicomService(made, record=records, feed=fed.append) as service:
+    with DicomService(made, records, feed=fed.append) as service:
         done = storescu(service.port, *files, options=("-R", "--no-halt"))
     kept = sorted((tmp_path / "received" / "quarantine").glob("*.dcm"))
     refused = records.of("dicom-report-refused")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
@@ -281,6 +281,7 @@ def test_what_is_forwarded_is_our_encoding_of_what_was_judged() -> None:
     assert answer["digest"] == head().digest()
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=300), st.integers(0, 3000))
 def test_any_bytes_give_an_answer(noise: bytes, at: int) -> None:
     good = _GOOD

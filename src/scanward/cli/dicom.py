@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,59 +32,56 @@ def dicom_group() -> None:
     "config",
     required=True,
     type=click.Path(path_type=Path),
-    help="guard.toml with a [dicom] table.",
+    help="guard.toml of a DICOM guard.",
 )
 @click.option("--check", is_flag=True, help="Read the settings, book and bundle, then end.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is listened to as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what --check found as JSON.")
 def serve(config: Path, check: bool, as_json: bool) -> None:
     """Receive, judge, forward, store and record, until interrupted.
 
     Protocols are forwarded to the scanner only when they are released; whoever sent one is answered after the
-    verdict and the scanner's own status. Without an operator's terminal, what would be held is refused.
+    verdict and the scanner's own status. What is held waits for `scanward operator`, and is refused when nobody
+    decides in time.
 
     \b
     Example:
       scanward dicom serve --config guard.toml --check
     """
-    from scanward.guard.dicom_config import load
-    from scanward.guard.dicom_service import DicomService
-    from scanward.guard.protocol_process import JudgeProcess
+    import asyncio
 
-    settings = load(config)
-    facts: dict[str, Any] = {
+    from scanward.guard.dicom_config import load
+    from scanward.guard.protocol_process import JudgeProcess
+    from scanward.guard.relay_run import NO_DEVICE, verified
+
+    settings, guard = load(config)
+    click.echo(NO_DEVICE, err=True)
+    policy = verified(guard, accept=not check).policy
+    weakenings = [*guard.weakenings, *settings.weakenings, *policy.weakenings]
+    for each in weakenings:
+        note(f"warning: {each}")
+    if not check:
+        from scanward.guard.dicom_main import run
+
+        asyncio.run(run(guard, settings, click.echo))
+        return
+    if settings.protocols is not None:
+        judge = JudgeProcess(settings.protocols.judge)
+        try:
+            judge.start()
+        finally:
+            judge.close()
+    facts = {
         "title": settings.title,
         "listen": f"{settings.listen[0]}:{settings.listen[1]}",
         "protocols": settings.protocols is not None,
         "reports": settings.reports is not None,
         "worklist": settings.worklist is not None,
-        "weakenings": list(settings.weakenings),
+        "weakenings": weakenings,
     }
-    for each in settings.weakenings:
-        note(f"warning: {each}")
-    if check:
-        if settings.protocols is not None:
-            judge = JudgeProcess(settings.protocols.judge)
-            try:
-                judge.start()
-            finally:
-                judge.close()
-        _told(facts, as_json)
-        return
-    note("not a medical device; not to be connected to a clinical scanner outside an approved study")
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    with DicomService(settings) as service:
-        facts["listen"] = f"{settings.listen[0]}:{service.port}"
-        _told(facts, as_json)
-        ended.wait()
-
-
-def _told(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo(f"{escape(facts['title'])} on {facts['listen']}")
+        click.echo(f"{escape(settings.title)} would listen on {facts['listen']}")
 
 
 @dicom_group.command("review")
@@ -191,7 +186,7 @@ def worklist(config: Path, patient: str, study: str, accession: str, as_json: bo
     from scanward.links.dicom_worklist import Worklist
     from scanward.transport.dicom import Caller
 
-    settings = load(config)
+    settings, _ = load(config)
     if settings.worklist is None:
         raise SettingsError("no worklist is configured", "dicom.worklist", 'give server = "TITLE@host:port"')
     today = datetime.now(UTC).strftime("%Y%m%d")

@@ -1,5 +1,8 @@
-"""``[dicom]`` of ``guard.toml``: who may send what, where it goes, where the guard asks. Validated, every error
-names its line.
+"""``guard.toml`` of a DICOM guard: what ``[dicom]`` says beside the tables that every guard has.
+
+    [link]
+    type = "dicom"
+    # [device], [site], [policy], [audit], [control] as docs/guard.md has them; [judge] names the bundle, if any
 
     [dicom]
     title = "SCANWARD"                       # our AE title
@@ -16,23 +19,15 @@ names its line.
     callers = ["PROTOMGR"]                   # AE titles that may send protocols
     scanner = "CT1@10.1.2.9:104"             # where released ones go
     book = ["protocols/"]                    # the approved ones; nobody else may write there
-    Manufacturer = "ACME"
-    ManufacturerModelName = "CT 9000"
-    bundle = "bundle/"                       # optional, with the keys that may have signed it
-    trust = ["site.pub"]
 
     [dicom.reports]
     callers = ["CT1"]
     folder = "received/"
-    site_key = "site.sitekey"
 
     [dicom.worklist]
     server = "RIS@10.1.2.4:104"
 
-    [dicom.audit]
-    folder = "audit-dicom/"                  # of its own: one log has one writer
-    key = "guard-audit.key"
-    witness = "/mnt/witness"
+Every error names its line and the cure. Paths are relative to the folder of the file.
 """
 
 from __future__ import annotations
@@ -43,15 +38,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scanward import keys
-from scanward.commands import Device
-from scanward.errors import ScanwardError, SettingsError
+from scanward.errors import SettingsError
+from scanward.guard.config import GuardConfig, LinkType, load_config
 from scanward.guard.protocol_process import JudgeSettings
-from scanward.guard.toml_lines import Section, parse
+from scanward.guard.toml_lines import Section
 from scanward.transport.dicom import Peer, title_problem
 
 _PLACE = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>[^@]+):(?P<port>\d{1,5})")
 _LISTEN = re.compile(r"(?P<host>[^@]*):(?P<port>\d{1,5})")
-_MAX_FILE = 1 << 20  # bytes of the configuration
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,6 @@ class ReportSettings:
 
 
 @dataclass(frozen=True)
-class AuditSettings:
-    """The log of this process."""
-
-    folder: Path
-    key: Path
-    witness: Path | None
-
-
-@dataclass(frozen=True)
 class DicomSettings:
     """Everything the service needs. ``weakenings`` names what is ``unsafe_...``."""
 
@@ -100,29 +85,31 @@ class DicomSettings:
     protocols: ProtocolSettings | None
     reports: ReportSettings | None
     worklist: Peer | None
-    audit: AuditSettings | None
     weakenings: tuple[str, ...] = ()
 
 
-def load(path: Path) -> DicomSettings:
-    """The ``[dicom]`` table of a file; what else is in the file is another's business.
+def load(path: Path) -> tuple[DicomSettings, GuardConfig]:
+    """The settings in a guard's configuration, and the configuration itself.
 
     Raises
     ------
     SettingsError
-        Unreadable, malformed, or settings that make no sense: what, line, cure.
+        Unreadable, malformed, not of a DICOM guard: what, line, cure.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except OSError as error:
-        raise SettingsError(f"cannot be read ({error.strerror})", str(path), "check the path") from error
-    top, _ = parse(data, str(path), _MAX_FILE, SettingsError)
-    return settings_of(top.section("dicom", needed=True), path.parent)
+    config = load_config(path)
+    if config.link is not LinkType.DICOM or config.link_table is None:
+        raise SettingsError(
+            f"the configuration is for a link of type {config.link.value}",
+            str(path),
+            'give one with [link] type = "dicom"',
+        )
+    return settings_of(config.link_table, config), config
 
 
-def settings_of(section: Section, folder: Path) -> DicomSettings:
-    """A ``[dicom]`` table as settings; paths in it are relative to ``folder``."""
+def settings_of(section: Section, config: GuardConfig) -> DicomSettings:
+    """A ``[dicom]`` table as settings; SettingsError as `load`."""
+    folder = config.path.absolute().parent
+    site_key = keys.load_site_key(config.site_key) if config.site_key else None
     title = _title(section, "title", section.text("title"))
     listen = _LISTEN.fullmatch(section.text("listen"))
     if listen is None or not 0 <= int(listen["port"]) < 65536:
@@ -136,27 +123,21 @@ def settings_of(section: Section, folder: Path) -> DicomSettings:
     if tls is not None and plain:
         raise section.fail("both [dicom.tls] and unsafe_plaintext", "unsafe_plaintext", "leave one out")
     context = tls.client if tls else None
-    protocols = reports = worklist = audit = None
+    protocols = reports = worklist = None
     if "protocols" in section:
-        protocols = _protocols(section.section("protocols"), folder, context)
+        protocols = _protocols(section.section("protocols"), folder, context, config, site_key)
     if "reports" in section:
-        reports = _reports(section.section("reports"), folder)
+        reports = _reports(section.section("reports"), folder, site_key)
     if "worklist" in section:
         inner = section.section("worklist")
         worklist = _place(inner, "server", context)
         inner.done()
-    if "audit" in section:
-        audit = _audit(section.section("audit"), folder)
     if protocols is None and reports is None:
         raise section.fail("nothing to receive", None, "give [dicom.protocols], [dicom.reports] or both")
-    if audit is None:
-        raise section.fail(
-            "nothing is recorded", None, "give [dicom.audit]: what is not recorded is not released"
-        )
     section.done()
     weak = ("dicom.unsafe_plaintext",) if plain else ()
     address = (listen["host"] or "0.0.0.0", int(listen["port"]))  # noqa: S104 - as the site wrote it
-    return DicomSettings(title, address, hosts, tls, protocols, reports, worklist, audit, weak)
+    return DicomSettings(title, address, hosts, tls, protocols, reports, worklist, weak)
 
 
 def _title(section: Section, key: str, title: str) -> str:
@@ -180,24 +161,21 @@ def _place(section: Section, key: str, context: ssl.SSLContext | None) -> Peer:
     return Peer(match["host"], int(match["port"]), _title(section, key, match["title"]), context, name)
 
 
-def _protocols(section: Section, folder: Path, context: ssl.SSLContext | None) -> ProtocolSettings:
+def _protocols(
+    section: Section,
+    folder: Path,
+    context: ssl.SSLContext | None,
+    config: GuardConfig,
+    site_key: bytes | None,
+) -> ProtocolSettings:
     callers, scanner = _callers(section), _place(section, "scanner", context)
-    device = Device(
-        section.text("Manufacturer", pattern=r".*\S.*"),
-        section.text("ManufacturerModelName", pattern=r".*\S.*"),
-        section.text("DeviceSerialNumber", ""),
-    )
     book = tuple(folder / each for each in section.texts("book", ()))
     for each in book:
         _refuse_open(section, each)
-    bundle = section.text("bundle", "")
-    trusted = tuple(_key(section, folder / each) for each in section.texts("trust", ()))
-    if bundle and not trusted:
-        raise section.fail("a bundle that anybody may have signed", "trust", "name the public keys to trust")
-    site_key = _site_key(section, folder)
     section.done()
-    judge = JudgeSettings(device, book, folder / bundle if bundle else None, trusted, site_key)
-    return ProtocolSettings(callers, scanner, judge)
+    bundle = config.judge.bundle if config.judge else None
+    trusted = tuple(keys.VerifyKey.load(path).raw for path in config.judge.keys) if config.judge else ()
+    return ProtocolSettings(callers, scanner, JudgeSettings(config.device, book, bundle, trusted, site_key))
 
 
 def _refuse_open(section: Section, path: Path) -> None:
@@ -211,34 +189,10 @@ def _refuse_open(section: Section, path: Path) -> None:
         raise section.fail(f"others can write to {loose[0]}", "book", f"run `chmod -R go-w {path}`")
 
 
-def _key(section: Section, path: Path) -> bytes:
-    try:
-        return keys.VerifyKey.load(path).raw
-    except ScanwardError as error:
-        raise section.fail(error.what, "trust", error.todo) from error
-
-
-def _site_key(section: Section, folder: Path) -> bytes | None:
-    name = section.text("site_key", "")
-    if not name:
-        return None
-    try:
-        return keys.load_site_key(folder / name)
-    except ScanwardError as error:
-        raise section.fail(error.what, "site_key", error.todo) from error
-
-
-def _reports(section: Section, folder: Path) -> ReportSettings:
+def _reports(section: Section, folder: Path, site_key: bytes | None) -> ReportSettings:
     callers, where = _callers(section), folder / section.text("folder")
-    site_key = _site_key(section, folder)
     section.done()
     return ReportSettings(callers, where, site_key)
-
-
-def _audit(section: Section, folder: Path) -> AuditSettings:
-    where, key, witness = section.text("folder"), section.text("key"), section.text("witness", "")
-    section.done()
-    return AuditSettings(folder / where, folder / key, folder / witness if witness else None)
 
 
 def _tls(section: Section, folder: Path) -> Tls:

@@ -16,8 +16,7 @@ from typing import Any
 
 from scanward.commands import LayerName, Objection, Opinion, Outcome, Severity
 from scanward.config import DICOM_BOUNDS, DicomBounds
-from scanward.errors import ScanwardError, SettingsError
-from scanward.guard.dicom_audit import DurableRecorder
+from scanward.errors import ScanwardError
 from scanward.guard.dicom_config import DicomSettings
 from scanward.guard.events import Finding
 from scanward.guard.policy_terms import ModePolicy
@@ -47,8 +46,8 @@ class DicomService:
         The site's policy for clinical mode; None: as grave as the gravest objection.
     shadow : bool
         The policy's ``unsafe_shadow``.
-    record : Recorder, optional
-        Instead of a writer of our own (tests).
+    record : Recorder
+        Durable when it returns (`DurableRecorder`).
     feed : callable, optional
         Told delivered doses.
     """
@@ -56,17 +55,17 @@ class DicomService:
     def __init__(
         self,
         settings: DicomSettings,
+        record: Recorder,
         *,
         holding: Holding | None = None,
         mode: ModePolicy | None = None,
         shadow: bool = False,
-        record: Recorder | None = None,
         feed: Callable[[tuple[Delivered, ...]], None] = lambda doses: None,
         bounds: DicomBounds = DICOM_BOUNDS,
     ) -> None:
         self.settings, self.bounds = settings, bounds
         self._holding, self._mode, self._shadow = holding, mode, shadow
-        self._given, self._feed = record, feed
+        self._record, self._feed = record, feed
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._room, self._told_at, self._untold = _BURST, time.monotonic(), 0
@@ -95,7 +94,6 @@ class DicomService:
 
     def _open(self) -> None:
         settings = self.settings
-        self._record = self._recorder()
         if settings.protocols is not None:
             self._judge = JudgeProcess(settings.protocols.judge, bounds=self.bounds)
             self._stack.callback(self._judge.close)
@@ -122,16 +120,6 @@ class DicomService:
         )
         self._stack.callback(self.acceptor.close)
         self.acceptor.start()
-
-    def _recorder(self) -> Recorder:
-        if self._given is not None:
-            return self._given
-        audit = self.settings.audit
-        if audit is None:
-            raise SettingsError("nothing is recorded", "dicom.audit", "give a folder and a key")
-        recorder = DurableRecorder(audit.folder, audit.key, witness=audit.witness)
-        self._stack.callback(recorder.close)
-        return recorder
 
     def _store(self, incoming: Incoming) -> Reply:
         callers, answer = self._routes[incoming.sop_class]  # only these classes are negotiated
@@ -178,6 +166,7 @@ class DicomService:
             answer.forward,
             finding.layer,
             finding.fields,
+            answer.chain,
         )
 
     def _forwarded(self, sop_class: str, file: bytes) -> Sent:

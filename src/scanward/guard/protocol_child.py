@@ -23,9 +23,11 @@ from scanward.codecs.defined_protocol_model import (
     ProtocolBook,
     to_json,
 )
+from scanward.codecs.stream import command_to_json
 from scanward.commands import Opinion, Role
 from scanward.config import DicomBounds
 from scanward.errors import DecodeError, ScanwardError
+from scanward.guard.protocol_commands import End, described
 from scanward.guard.protocol_judge import ProtocolJudge, unjudged_of
 from scanward.guard.protocol_process import JudgeSettings, limit_memory, packed, unpacked
 from scanward.keys import VerifyKey
@@ -81,8 +83,13 @@ def answered(judge: ProtocolJudge, header: dict[str, Any], data: bytes) -> tuple
         unjudged = unjudged_of(dataset, made)
         if isinstance(made, Protocol):
             opinions, name = judge.protocol(made, unjudged, at), made.name
+            chain = [
+                {"command": command_to_json(one.command), "auto": False}
+                for one in described(made, judge.device)
+                if one.end is End.HIGHEST
+            ]
         else:
-            opinions, name = judge.approval(made, unjudged, at), made.subjects[0].uid
+            opinions, name, chain = judge.approval(made, unjudged, at), made.subjects[0].uid, []
         forward = dataset_bytes(dataset)
         # What goes out is read once more: it must be what was judged, in every part that is judged.
         again, _ = decoded(forward)
@@ -100,6 +107,7 @@ def answered(judge: ProtocolJudge, header: dict[str, Any], data: bytes) -> tuple
         "name": name,
         "digest": _digest(made),
         "opinions": [opinion_to_json(o) for o in opinions],
+        "chain": chain[:MAX_SHOWN],
     }, forward
 
 
@@ -136,4 +144,5 @@ def opinion_to_json(opinion: Opinion) -> dict[str, Any]:
     }
 
 
+MAX_SHOWN = 32  # elements on the operator's screen
 MAX_OBJECTIONS = 64  # told of one layer, gravest first; the rest says nothing new

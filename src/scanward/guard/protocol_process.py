@@ -68,6 +68,7 @@ class JudgeAnswer:
     name: str
     digest: str
     opinions: tuple[Mapping[str, Any], ...]
+    chain: tuple[Mapping[str, Any], ...]
     forward: bytes
 
 
@@ -138,7 +139,8 @@ class JudgeProcess:
                 raise JudgeLostError("the judge died", "judge", "see the object that killed it") from error
             if "error" in answer:
                 raise _raised(answer["error"])
-            return JudgeAnswer(forward=forward, **{**answer, "opinions": tuple(answer["opinions"])})
+            lists = {name: tuple(answer[name]) for name in ("opinions", "chain")}
+            return JudgeAnswer(forward=forward, **{**answer, **lists})
         finally:
             self._lock.release()
 

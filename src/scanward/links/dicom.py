@@ -53,7 +53,8 @@ class Judged:
     """What the judge and the policy say of one object.
 
     ``forward`` is the object in our own encoding: what goes to the scanner if anything does. ``digest`` names
-    the content that was judged, whatever the encoding.
+    the content that was judged, whatever the encoding. ``chain`` is what it lets a scanner do at most, element by
+    element, for the operator's screen: ``{"command": ..., "auto": false}`` as the stream codec writes commands.
     """
 
     verdict: Verdict
@@ -65,6 +66,7 @@ class Judged:
     forward: bytes
     layer: str = ""
     fields: tuple[str, ...] = ()
+    chain: tuple[Mapping[str, object], ...] = ()
 
 
 class MismatchError(DecodeError):
