@@ -247,6 +247,28 @@ def test_one_trigger_is_sent_once() -> None:
     assert bench.writes_at_gantry(0x2F00) == [b"\x01"]
 
 
+def test_a_trigger_that_the_gantry_has_not_answered_is_not_sent_again() -> None:
+    bench = loaded()
+    bench.send(write_frame(TRIGGER, b"\x01"))
+    bench.deaf = True
+    bench.to_gantry(last(bench, Trigger))
+    bench.to_gantry(last(bench, Trigger))
+    bench.pass_time(1.5)
+    assert bench.at_gantry.count(write_frame(TRIGGER, b"\x01")) == 1
+
+
+def test_a_release_of_another_trigger_or_load_sends_nothing() -> None:
+    bench = loaded()
+    bench.send(write_frame(TRIGGER, b"\x01"))
+    asked = last(bench, Trigger)
+    for wrong in (Trigger("can-t99", asked.load, 0), Trigger(asked.id, "can-l99", 0)):
+        bench.to_gantry(wrong)
+        assert last(bench, Declined).id == wrong.id
+    assert bench.writes_at_gantry(0x2F00) == []
+    bench.to_gantry(Load("can-l99", "", "", ()))
+    assert last(bench, Declined).id == "can-l99"
+
+
 def test_a_trigger_of_no_element_is_refused() -> None:
     bench = loaded()
     assert abort_code(bench.send(write_frame(TRIGGER, b"\x02"))[0].data) == Abort.VALUE
