@@ -307,7 +307,7 @@ class Relay:
         for course in told.courses:
             self.gate.restore(course.examination, course.patient, tuple(course.sent), tuple(course.doses))
         self.unknown = [
-            {key: said.get(key) for key in ("kind", "id", "load", "element", "examination")}
+            {"what": said["kind"]} | {k: said.get(k) for k in ("id", "load", "element", "examination")}
             for said in told.unknown
         ]
         for said in self.unknown:

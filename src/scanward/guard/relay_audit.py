@@ -91,6 +91,7 @@ class AuditPort:
 
     def start(self) -> None:
         """Start the writer. Records may be sent at once; ``log_is(OK)`` comes when the log is open."""
+        self._tell(self._failure)
         self._begin()
         self._look()
 

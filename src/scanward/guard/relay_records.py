@@ -20,8 +20,12 @@ START = "start"
 
 
 def payload(kind: str, record: int, data: Mapping[str, object]) -> bytes:
-    """A record's bytes: ``{"kind": ..., "record": ..., **data}``. Not-a-number becomes null."""
-    return msgspec.json.encode({"kind": kind, "record": record, **plain(data)})
+    """A record's bytes: ``{"kind": ..., "record": ..., **data}``. Not-a-number becomes null.
+
+    Nothing in ``data`` can pass for another kind of record: such a name gets an underscore.
+    """
+    own = {"kind": kind, "record": record}
+    return msgspec.json.encode({**own, **{f"{n}_" if n in own else n: v for n, v in plain(data).items()}})
 
 
 def plain(value: Any) -> Any:
