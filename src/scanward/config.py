@@ -62,7 +62,6 @@ class AuditBounds:
         4 << 20
     )  # bytes waiting for the writer process; 10,000 stops of 300 bytes, and a third
     client_reserved_bytes: int = 3 << 20  # bytes of these that only stops and emergency access may fill
-    start_ns: int = 60 * 10**9  # ns a writer may take to read the tail of its log before it counts as dead
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,13 @@ class PosixFolder:
     def __init__(self, path: Path) -> None:
         """Open (and make) the folder; BlockingIOError when another writer has it."""
         self.path = path
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+            above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(above)  # or a power cut takes the whole folder
+            finally:
+                os.close(above)
         self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._lock = os.open(

@@ -13,7 +13,6 @@ the signing key as well, by step 5 alone: that is what the witness is for.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +99,8 @@ def verify(
     if not trusted:
         raise InputError("no key to verify the log with", str(folder), "give the public key of the writer")
     segments, findings = segments_of(folder, bounds)
-    walk = _Walk(trusted, bounds, Report(findings=findings))
+    wanted = frozenset(point.seq for point in witness or ())
+    walk = _Walk(trusted, wanted, bounds, Report(findings=findings))
     walk.through(segments, begins_at)
     if witness is None:
         walk.report.notes.append(
@@ -115,11 +115,13 @@ def verify(
 class _Walk:
     """One pass over a log, for `verify`."""
 
-    def __init__(self, trusted: Sequence[VerifyKey], bounds: AuditBounds, report: Report) -> None:
+    def __init__(
+        self, trusted: Sequence[VerifyKey], wanted: frozenset[int], bounds: AuditBounds, report: Report
+    ) -> None:
         self.trusted, self.bounds, self.report = trusted, bounds, report
-        self.seqs: list[int] = []  # of all records, rising, with their hashes and segments beside them
-        self.hashes: list[bytes] = []
-        self.names: list[str] = []
+        self.wanted = wanted  # records whose hashes the witness knows: only these are kept
+        self.found: dict[int, tuple[bytes, str]] = {}  # their hashes and segments here
+        self.before: tuple[int, bytes] = (0, b"")  # the last record and its hash
         self.agreed = 0  # the last record that a signed checkpoint covers
         self.last: Segment | None = None
         self.torn_from: int | None = None
@@ -146,8 +148,7 @@ class _Walk:
             self._joins(segment, seq, head)
             seq, head = self._segment(segment, later.header if later else None)
         self.last = segments[-1]
-        report.last_seq = self.seqs[-1] if self.seqs else seq
-        report.records = len(self.seqs)
+        report.last_seq = self.before[0] if report.records else seq
 
     def _joins(self, segment: Segment, seq: int, head: bytes) -> None:
         header = segment.header
@@ -165,7 +166,7 @@ class _Walk:
                 f"the writer found the log damaged after record {header.previous_seq} and began a new segment"
             )
             self._find(3, what, segment.name, 0, header.previous_seq + 1, header.first_seq - 1)
-        elif header.first_seq != header.previous_seq + 1 and self.seqs and seq == self.seqs[-1]:
+        elif header.first_seq != header.previous_seq + 1 and self.report.records and seq == self.before[0]:
             what = f"it begins with record {header.first_seq} after record {header.previous_seq}"
             self._find(2, what, segment.name, 0, header.previous_seq + 1, header.first_seq - 1)
 
@@ -227,9 +228,10 @@ class _Walk:
             self._checkpoint(frame, segment)
         elif frame.kind not in KINDS:
             self._find(3, f"a record of kind {frame.kind}", segment.name, frame.offset, frame.seq, frame.seq)
-        self.seqs.append(frame.seq)
-        self.hashes.append(frame.hash)
-        self.names.append(segment.name)
+        if frame.seq in self.wanted:
+            self.found[frame.seq] = (frame.hash, segment.name)
+        self.before = (frame.seq, frame.hash)
+        self.report.records += 1
 
     def _checkpoint(self, frame: Frame, segment: Segment) -> None:
         report = self.report
@@ -247,18 +249,13 @@ class _Walk:
         elif not told.signed_by(self.trusted):
             what = f"the checkpoint of record {told.seq} is not signed by a trusted key (key {told.key[:16]})"
             self._find(4, what, *where, frame.seq, frame.seq)
-        elif self._hash_of(told.seq) != told.head:
+        elif self.before != (told.seq, told.head):
             what = f"the log up to record {told.seq} is not the one that was signed"
             self._find(4, what, *where, self.agreed + 1, told.seq)
             self.agreed = told.seq
         else:
             self.agreed = report.last_checkpoint = told.seq
             report.checkpoints += 1
-
-    def _hash_of(self, seq: int) -> bytes | None:
-        """Chain head after record ``seq``, None when it is not there."""
-        place = bisect_left(self.seqs, seq)
-        return self.hashes[place] if place < len(self.seqs) and self.seqs[place] == seq else None
 
     def compare(self, witness: Iterable[Checkpoint]) -> None:
         """Step 5."""
@@ -288,9 +285,8 @@ class _Walk:
                 break
             if point.seq < report.first_seq:
                 continue
-            at = bisect_left(self.seqs, point.seq)
-            if self._hash_of(point.seq) != point.head:
+            head, where = self.found.get(point.seq, (b"", name))
+            if head != point.head:
                 what = f"the log up to record {point.seq} is not the one that the witness saw"
-                where = self.names[min(at, len(self.names) - 1)] if self.names else name
                 self._find(5, what, where, 0, agreed + 1, point.seq)
             agreed = point.seq
