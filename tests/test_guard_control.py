@@ -8,6 +8,8 @@ import os
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -40,7 +42,7 @@ from scanward.guard.control_groups import AlertGroups
 from scanward.guard.control_lines import ActLine, act_line, decode, encode
 from scanward.guard.events import GantrySaid
 from scanward.guard.operators import RIGHTS, Act, ActKind, doubt, message, signed
-from scanward.keys import SigningKey
+from scanward.keys import SigningKey, write_pair
 
 TODAY = date(2027, 6, 1)
 QUICK = replace(CONTROL_BOUNDS, wrong_seconds=0.01, wrong_longest=0.02, idle_seconds=20.0)
@@ -567,3 +569,17 @@ def test_the_client_survives_what_is_no_guard(tmp_path: Path, said: bytes) -> No
         with pytest.raises((LinkError, DecodeError)):
             ControlClient(tmp_path / "c", seconds=10)
         thread.join(10)
+
+
+def test_the_client_in_the_documentation_works(guard: Running, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "control.md").read_text("utf-8")
+    (tmp_path / "client.py").write_text(page.partition("```python\n")[2].partition("```")[0], "utf-8")
+    private, _ = write_pair(tmp_path / "carl", CARL)
+    guard.run(lambda: held(guard.bench))
+    done = subprocess.run(
+        [sys.executable, tmp_path / "client.py", guard.path, private, "carl"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "'done': True" in done.stdout, done.stderr
+    assert guard.bench.view().hold == 0
+    assert guard.bench.to_gantry == []
