@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import struct
 import zlib
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from _audit import KEY, OTHER_KEY, SMALL, Clock, FaultyFolder, payloads, records
 from scanward.audit import Checkpoint, ClockWatch, Kind, Moment, Record, Report, read, verify
 from scanward.audit.frames import SEGMENT_BYTES, Frame, SegmentHeader, encode_frame, scan
 from scanward.errors import AuditError, DecodeError, InputError
+from test_fuzz_harnesses import load, mutated
 
 groups = st.lists(st.lists(st.binary(max_size=120), min_size=1, max_size=5), min_size=4, max_size=25)
 
@@ -405,6 +407,15 @@ def test_any_bytes_give_a_report(place: Path, junk: bytes, at: int, made: list[l
         assert sum(1 for _ in read(log.folder, bounds=SMALL)) <= len(log.told)
     except AuditError:
         assert not report.ok
+
+
+def test_the_fuzzing_harness_holds_on_mutated_segments(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = load("fuzz_audit", monkeypatch)
+    seed = (make(place, [[b"a" * 50] * 3] * 5, name="fuzzed").folder / "00000001.audit").read_bytes()
+    chance = random.Random(3)
+    harness.one_input(seed)
+    for _ in range(300):
+        harness.one_input(mutated(seed, chance))
 
 
 def test_magic_after_magic_costs_no_quadratic_time() -> None:

@@ -90,6 +90,12 @@ def test_no_record_can_write_a_second_line_or_steer_a_terminal(told: dict[str, o
     assert syslog_parts(line)["host"] == b"c?d"
 
 
+@given(payload=st.binary(max_size=60))
+def test_nor_can_a_forged_checkpoint(payload: bytes) -> None:
+    line = record_message(event_of(record(payload, kind=Kind.CHECKPOINT), LOG_ID), SOURCE)
+    assert not any(byte < 0x20 or byte == 0x7F for byte in line)
+
+
 @pytest.mark.parametrize(
     ("told", "code", "type_code", "outcome"),
     [
