@@ -396,6 +396,27 @@ def test_an_act_cannot_be_sent_again(guard: Running) -> None:
     assert guard.kinds().count("control_wrong") == 2
 
 
+def test_every_act_has_a_nonce_of_its_own(guard: Running) -> None:
+    act = Act(ActKind.EMERGENCY_END, "anna")
+    with ControlClient(guard.path) as anna, ControlClient(guard.path) as other:
+        seen = [anna.nonce, other.nonce]
+        for key in (ANNA, STRANGER, ANNA):
+            signature = signed(act, anna.nonce, anna.policy, key)
+            anna._send(act_line(1, act, signature))
+            first = anna._await("answer")
+            anna._send(act_line(1, act, signature))  # the same line once more
+            assert anna._await("answer")["reason"] == "the signature does not hold"
+            anna._send(act_line(2, act, signed(act, "", anna.policy, ANNA)))
+            last = anna._await("answer")
+            assert last["reason"] == "the signature does not hold"
+            anna.nonce = last["nonce"]
+            seen += [first["nonce"], anna.nonce]
+            if key is STRANGER:
+                break  # the fifth wrong one ends the connection
+    assert len(set(seen)) == len(seen)
+    assert all(len(nonce) == 64 for nonce in seen)
+
+
 def until_cut(client: ControlClient, act: Act, key: SigningKey, times: int = 50) -> list[bool]:
     """Whether each of these acts was done, up to the one at which the guard cuts the client off."""
     done = []

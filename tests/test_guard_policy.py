@@ -30,10 +30,13 @@ from _guard import (
 from scanward.commands import (
     LEARNED_LAYERS,
     RULE_LAYERS,
+    Context,
     Device,
     LayerName,
     Mode,
     Severity,
+    Source,
+    Told,
     Verdict,
 )
 from scanward.commands.wire import Axis, Element, Motion
@@ -227,6 +230,16 @@ def test_what_was_delivered_before_counts() -> None:
 def test_children_have_caps_of_their_own_and_the_unknown_are_adults(age: float | None, verdict: str) -> None:
     (finding,) = policy().decide(load(element(age, CTDIvol=70.0)), (answer(),), Mode.CLINICAL)
     assert finding.verdict == verdict
+
+
+def test_of_two_ages_told_the_youngest_counts() -> None:
+    child = element(CTDIvol=70.0)
+    told = Context({"PatientAge": (Told(40.0, Source.HOST), Told(5.0, Source.WORKLIST))})
+    both = replace(child, command=replace(child.command, context=told))
+    (finding,) = policy().decide(load(both), (answer(),), Mode.CLINICAL)
+    assert finding.verdict is Verdict.ALERT
+    (finding,) = policy().decide(load(element(40.0), both), (answer(), answer()), Mode.CLINICAL)[:1]
+    assert finding.verdict is Verdict.ALERT
 
 
 def test_a_dose_without_its_phantom_meets_the_strictest_cap() -> None:
