@@ -31,11 +31,11 @@ from scanward.audit.frames import (
     encode_frame,
 )
 from scanward.audit.recovery import NOWHERE, Tail, opened_note, tail_of
+from scanward.audit.space import FULL, make_segment, name_segment, reserve_ready, take_reserve, write_all
 from scanward.config import AUDIT_BOUNDS, AuditBounds
 from scanward.errors import AuditError, AuditFullError
 from scanward.keys import SigningKey
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENTS_A_COMMIT: Final = 3  # segments tried for one group before the disk counts as failed
 Witness = Callable[[Checkpoint], None]
 
@@ -115,7 +115,9 @@ class Writer:
         reason = tail.reason if tail else Reason.FIRST
         self.opened = Opened(self._log_id, ending.seq, ending.head, len(ending.cut), ending.broken)
         try:
-            self._prepare_reserve(now)
+            self._reserve = reserve_ready(self._folder, bounds.reserve_bytes)
+            if not self._reserve:
+                self._enter_full(now)
             self._start(tail, reason, now)
         except OSError as error:
             self._give_up(error)
@@ -291,7 +293,7 @@ class Writer:
             raise OSError(errno.EBADF, "no segment is open")
         if self._limit is not None and offset + len(data) > self._limit:
             raise OSError(errno.ENOSPC, "the reserved space is used up")
-        _write_all(self._folder, self._handle, data, offset)
+        write_all(self._folder, self._handle, data, offset)
 
     def _sync(self) -> None:
         if self._handle is not None:
@@ -300,7 +302,7 @@ class Writer:
     def _trouble(self, error: OSError, now: Moment) -> Reason:
         """A write, sync or new segment failed: why the next segment begins; AuditError when there is none."""
         self._close_handle()
-        full = error.errno in _FULL
+        full = error.errno in FULL
         if full and not self._reserve:
             self._give_up(error)
             raise AuditError(
@@ -348,7 +350,7 @@ class Writer:
         try:
             self._begin(reason, now)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL:
                 raise
             self._enter_full(now)
             if self._reserve:
@@ -383,19 +385,9 @@ class Writer:
         source = reserve or f"{name}.new"
         if reserve:
             self._reserve = False  # whatever happens to it now, it is not to be had a second time
-        handle = self._folder.open(source) if reserve else self._folder.create(source)
-        try:
-            _write_all(self._folder, handle, data, 0)
-            self._folder.sync(handle)
-            self._index = index  # from here on the name may be taken
-            self._folder.rename(source, name)
-            self._folder.sync_names()
-        except OSError:
-            with suppress(OSError):
-                self._folder.close(handle)
-            with suppress(OSError):
-                self._folder.remove(source)
-            raise
+        handle = make_segment(self._folder, source, data, reserve=bool(reserve))
+        self._index = index  # from here on the name may be taken
+        name_segment(self._folder, handle, source, name)
         self._close_handle()
         self._handle, self._head = handle, head
         self._offset, self._begun_at = SEGMENT_BYTES, now.monotonic_ns
@@ -423,48 +415,16 @@ class Writer:
             if self._index != before:  # a file with that name may be there: this one must not go on
                 self._close_handle()
             self._begun_at = now.monotonic_ns
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 self._enter_full(now)
             return False
-        return True
-
-    def _prepare_reserve(self, now: Moment) -> None:
-        """Have the reserve ready: of the right size, all zeros; where that takes more room than there is: full."""
-        names = self._folder.names()
-        if RESERVE in names:
-            data = self._folder.read(RESERVE, self._bounds.reserve_bytes + 1)
-            if len(data) == self._bounds.reserve_bytes and not any(data):
-                self._reserve = True
-                return
-            self._folder.remove(RESERVE)
-        self._reserve = self._take_reserve()
-        if not self._reserve:
-            self._enter_full(now)
-
-    def _take_reserve(self) -> bool:
-        fresh = f"{RESERVE}.new"
-        try:
-            handle = self._folder.create(fresh)
-            try:
-                self._folder.allocate(handle, self._bounds.reserve_bytes)
-                self._folder.sync(handle)
-            finally:
-                self._folder.close(handle)
-            self._folder.rename(fresh, RESERVE)
-            self._folder.sync_names()
-        except OSError as error:
-            with suppress(OSError):
-                self._folder.remove(fresh)
-            if error.errno in _FULL:
-                return False
-            raise
         return True
 
     def _try_for_room(self, now: Moment) -> None:
         self._room_tried = now.monotonic_ns
         try:
             if not self._reserve:
-                self._reserve = self._take_reserve()
+                self._reserve = take_reserve(self._folder, self._bounds.reserve_bytes)
         except OSError:
             return  # still not well; the next attempt is due in `reserve_retry_ns`
         if not self._reserve:
@@ -473,12 +433,3 @@ class Writer:
             return
         self._full = False
         self._note({"kind": "audit.room_again"}, now)
-
-
-def _write_all(folder: Folder, handle: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = folder.write(handle, view, offset)
-        if written <= 0:
-            raise OSError(errno.EIO, "nothing was written")
-        view, offset = view[written:], offset + written
