@@ -55,7 +55,7 @@ TRAINING_LIBRARIES = frozenset(
     {"sklearn", "lightgbm", "torch", "matplotlib", "onnx", "onnxmltools", "skl2onnx", "scipy", "joblib"}
 )
 LAZY_EXTRAS = ("parquet", "dicom", "can")
-IMPORT_NAMES = {"scikit-learn": "sklearn"}  # where a distribution's import name is not its own
+IMPORT_NAMES = {"scikit-learn": "sklearn", "python-can": "can"}  # where a distribution's import name is not its own
 
 
 @dataclass(frozen=True)
@@ -301,6 +301,8 @@ def test_the_order_checker_lets_good_houses_stand(tmp_path: Path, file: str, tex
         ("recordings/tables.py", "def f():\n    import pyarrow.parquet", False),
         ("transport/dicom.py", "from pynetdicom import AE", True),
         ("transport/dicom.py", "def f():\n    from pynetdicom import AE", False),
+        ("transport/can.py", "import can", True),
+        ("transport/can.py", "def f():\n    import can", False),
         ("learning/fit.py", "import torch\nimport sklearn\nimport scipy.stats", False),
         ("simulation/plots.py", "import matplotlib", False),
         ("layers/base.py", "import json\nimport numpy as np\nimport onnxruntime", False),

@@ -15,14 +15,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scanward.config import CAN_BOUNDS, CanBounds
 from scanward.errors import LinkError
 from scanward.transport.can_frames import CanFrame
-
-if TYPE_CHECKING:
-    import can
 
 INTERFACES = ("socketcan", "virtual", "udp_multicast")
 _POLL_S = 0.02  # s a reader waits for a frame before it looks whether it is to end; time-outs are at least ten of these
@@ -61,7 +58,7 @@ class CanBus:
         if interface == "udp_multicast":
             options.setdefault("fd", False)
         try:
-            self._bus: can.BusABC = self._module.Bus(interface=interface, channel=channel, **options)
+            self._bus = self._module.Bus(interface=interface, channel=channel, **options)
         except (self._module.CanError, OSError, ValueError, TypeError) as error:
             raise LinkError(
                 f"a CAN bus that cannot be opened ({error})", self.name, "check interface and rights"
@@ -131,8 +128,8 @@ class CanBus:
         self._bus.shutdown()
 
 
-def frame_from(message: can.Message) -> CanFrame:
-    """A frame of python-can's as ours."""
+def frame_from(message: Any) -> CanFrame:
+    """A ``can.Message`` as ours."""
     remote = bool(message.is_remote_frame)
     return CanFrame(
         message.arbitration_id,
