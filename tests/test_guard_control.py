@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -32,6 +32,7 @@ from _guard import (
     answer,
     policy,
 )
+from _stream import Authority
 from scanward.commands import LayerName, Mode, Severity
 from scanward.commands.wire import Injection, Load, Refused
 from scanward.config import CONTROL_BOUNDS, ControlBounds
@@ -43,6 +44,7 @@ from scanward.guard.control_lines import ActLine, act_line, decode, encode
 from scanward.guard.events import GantrySaid
 from scanward.guard.operators import RIGHTS, Act, ActKind, doubt, message, signed
 from scanward.keys import SigningKey, write_pair
+from scanward.transport.tls import client_context, server_context
 
 TODAY = date(2027, 6, 1)
 QUICK = replace(CONTROL_BOUNDS, wrong_seconds=0.01, wrong_longest=0.02, idle_seconds=20.0)
@@ -304,7 +306,7 @@ class Running:
         return [kind for kind, _ in self.audit]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(path: Path, bench: Bench | None = None, bounds: ControlBounds = QUICK) -> Iterator[Running]:
     made = Running(path, bench or Bench(), bounds)
     try:
@@ -554,6 +556,43 @@ def test_no_bytes_get_past_the_reader(data: list[bytes]) -> None:
 
 def bench_record(bench: Bench) -> Callable[[str, Any], None]:
     return lambda kind, data: bench.record(kind, data, reserved=True)
+
+
+def test_over_tls_a_console_decides_and_a_stranger_gets_nothing(guard: Running, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    listening = guard.server.listen_tls("127.0.0.1", 0, server_context(ours.files("guard")))
+    port = asyncio.run_coroutine_threadsafe(listening, guard.loop).result(20)
+    guard.run(lambda: held(guard.bench))
+
+    def connected(files: Any) -> ssl.SSLSocket:
+        context = client_context(files)
+        context.check_hostname = False
+        sock = socket.create_connection(("127.0.0.1", port), 20)
+        return context.wrap_socket(sock)
+
+    def told(lines: Any, kind: str) -> dict[str, Any]:
+        return next(said for said in map(json.loads, lines) if said["type"] == kind)
+
+    with connected(ours.files("console")) as console, console.makefile("rb") as lines:
+        assert console.version() == "TLSv1.3"
+        hello, state = told(lines, "hello"), told(lines, "snapshot")["state"]
+        assert hello["local"] is False
+        nonce = hello["nonce"]
+        mode = Act(ActKind.MODE, "bert", mode=Mode.QA)
+        refuse = Act(ActKind.REFUSE, "bert", state["held"]["request"], state["held"]["digest"], "no")
+        for act, reason in ((mode, "mode is set at the guard's own terminal only"), (refuse, "")):
+            console.sendall(act_line(1, act, signed(act, nonce, hello["policy"], BERT)))
+            answered = told(lines, "answer")
+            assert answered["reason"] == reason
+            nonce = answered["nonce"]
+    assert guard.bench.view().hold == 0
+    trusting = replace(theirs.files("stranger"), authority=ours.files("guard").authority)
+    got = b""
+    with contextlib.suppress(OSError), connected(trusting) as stranger:  # TLS 1.3 refuses when one reads
+        got = stranger.recv(1)
+    assert got == b""
 
 
 def test_tls_without_client_certificates_is_refused() -> None:
