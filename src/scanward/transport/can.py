@@ -2,7 +2,8 @@
 
 The virtual and the multicast bus have **no arbitration**: frames come in the order in which they were sent, a low
 identifier overtakes nothing, nothing is ever retried, and nothing takes the time that a bit takes. UDP multicast may
-also lose frames and change their order. What depends on any of that is not shown by a test over them.
+also lose frames and change their order, and gives a sender its own frames back: these are taken out here, by content,
+which no other bus needs. What depends on any of that is not shown by a test over them.
 
 Each bus is read by a thread of its own, because a frame with a deadline (SYNC, heartbeat, a stop) must not wait for an
 event loop that is busy with something else.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,8 @@ from scanward.transport.can_frames import CanFrame
 
 INTERFACES = ("socketcan", "virtual", "udp_multicast")
 _POLL_S = 0.02  # s a reader waits for a frame before it looks whether it is to end; time-outs are at least ten of these
+_ECHO_S = 0.5  # s in which a multicast frame comes back to its sender, if it does
+_MOST_ECHOES = 4096  # different frames on their way; then the old ones are forgotten
 
 OnFrame = Callable[[CanFrame, float], None]
 """Called in the reader's thread with a frame and the monotonic second it was read."""
@@ -55,8 +59,10 @@ class CanBus:
         self._reader: threading.Thread | None = None
         self._ending = threading.Event()
         self._module = _python_can()
+        self._echoes: _Echoes | None = None
         if interface == "udp_multicast":
             options.setdefault("fd", False)
+            self._echoes = _Echoes()
         try:
             self._bus = self._module.Bus(interface=interface, channel=channel, **options)
         except (self._module.CanError, OSError, ValueError, TypeError) as error:
@@ -88,7 +94,9 @@ class CanBus:
                     return
                 now = time.monotonic()
                 if message is not None:
-                    on_frame(frame_from(message), now)
+                    frame = frame_from(message)
+                    if self._echoes is None or not self._echoes.take(frame, now):
+                        on_frame(frame, now)
                 if now - woken >= _POLL_S:
                     woken = now
                     on_wake(now)
@@ -109,6 +117,8 @@ class CanBus:
         )
         until = time.monotonic() + self._bounds.send_s
         with self._sending:
+            if self._echoes is not None:
+                self._echoes.add(frame, time.monotonic())
             while True:
                 try:
                     self._bus.send(message, timeout=self._bounds.send_s)
@@ -126,6 +136,35 @@ class CanBus:
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join()
         self._bus.shutdown()
+
+
+class _Echoes:
+    """Frames that were sent and will come back, for a while: one that was lost on the way must not hide another's."""
+
+    def __init__(self) -> None:
+        self._sent: dict[CanFrame, deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, frame: CanFrame, now: float) -> None:
+        """It is about to be sent."""
+        with self._lock:
+            if len(self._sent) > _MOST_ECHOES:
+                self._sent = {f: times for f, times in self._sent.items() if now - times[-1] < _ECHO_S}
+            self._sent.setdefault(frame, deque()).append(now)
+
+    def take(self, frame: CanFrame, now: float) -> bool:
+        """Whether a frame that came is one of our own."""
+        with self._lock:
+            times = self._sent.get(frame)
+            while times and now - times[0] >= _ECHO_S:
+                times.popleft()
+            if not times:
+                self._sent.pop(frame, None)
+                return False
+            times.popleft()
+            if not times:
+                del self._sent[frame]
+            return True
 
 
 def frame_from(message: Any) -> CanFrame:
