@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +19,8 @@ import pytest
 from click.testing import CliRunner
 
 from _guard import ANNA, BERT, CARL, SITE_KEY, STRANGER, Bench, answer, element, policy, policy_text
+from _guard_site import SIGMA, GuardSite, hello, load_line
+from _stream import Gantry, host, plain_gantry
 from _trained import Trained
 from house import SRC
 from scanward.cli.main import cli
@@ -382,3 +387,73 @@ def test_a_profile_is_drafted_from_a_bundle(small_bundle: Trained, tmp_path: Pat
     largest = profile_make.largest_dose(bundle.part, device)
     assert largest is not None
     assert largest > 1
+    site, named = tmp_path / "site", ("--model", small_bundle.model, "--trust", small_bundle.trust)
+    made = typed(
+        "policy", "new", site, "--manufacturer", device.manufacturer, "--device-model", device.model, *named
+    )
+    assert made.exit_code == 0, made.output
+    assert (site / "device.toml").read_text("utf-8") == text
+    low = (site / "policy.toml").read_text("utf-8").replace("alert_CTDIvol = 200", "alert_CTDIvol = 0.5")
+    (site / "policy.toml").write_text(low, "utf-8")
+    for name in ("device", "policy"):
+        assert typed("policy", "sign", site / f"{name}.toml", "--key", small_bundle.key).exit_code == 0
+    said = json.loads(typed("policy", "check", site / "policy.toml", *named, "--json").stdout)
+    assert any("alert_CTDIvol 0.5 mGy is below" in remark for remark in said["remarks"])
+    unknown = typed("policy", "new", tmp_path / "no", "--manufacturer", "A", "--device-model", "B", *named)
+    assert unknown.exit_code == 2
+    assert "the bundle knows no A B" in unknown.stderr
+
+
+# --- the real guard, its operator in processes of their own
+
+
+def test_with_a_real_guard_a_person_releases_a_hold_and_begins_emergency_access_without_a_judge(
+    small_bundle: Trained, tmp_path: Path, people: Path
+) -> None:
+    examination = next(e for e in small_bundle.examinations() if e.commands[0].device.model == SIGMA.model)
+    text = re.sub(r"alert_(CTDIvol|DLP) = \d+", r"alert_\1 = 0.01", policy_text())  # everything is held
+
+    async def typed_at(site: GuardSite, *arguments: str) -> tuple[int | None, str]:
+        common = ("operator", "--config", str(site.config), "--key", str(people / "anna.key"))
+        process = await asyncio.create_subprocess_exec(
+            *site.command(*common, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, said.decode()
+
+    async def scene() -> None:
+        gantry = Gantry(hello=hello, answer=plain_gantry)
+        site = GuardSite.make(tmp_path / "site", await gantry.start(), small_bundle, policy=text)
+        try:
+            await asyncio.to_thread(site.start)
+            await gantry.wait("hello", 2)
+            async with host(site.port, hello=hello) as played:
+                await site.wait_for("judge_ready")
+                played.say(load_line("L1", examination.commands, "1.1"))
+                assert b'"held"' in await played.hear()
+                status, said = await typed_at(site, "--list", "--json")
+                held = json.loads(said)["held"]
+                assert held["id"] == "L1"
+                assert "cap" in held["reason"]
+                status, said = await typed_at(site, "--release", str(held["request"]), "--reason", "agreed")
+                assert (status, said) == (0, "done: release\n")
+                assert b'"loaded"' in await played.hear_until(b'"loaded"')
+                os.kill(site.children()["judge"], signal.SIGSTOP)
+                status, said = await typed_at(site, "--emergency", "15")
+                assert (status, said.splitlines()[0]) == (0, "done: emergency")
+                played.say(load_line("L2", examination.commands, "1.1"))
+                assert b'"L2"' in await played.hear_until(b'"loaded"')
+                status, said = await typed_at(site, "--explain", "1", "--reason", "polytrauma")
+                assert status == 0, said
+        finally:
+            await asyncio.to_thread(site.stop)
+            await gantry.close()
+        (act,) = site.of("operator")
+        assert (act["operator"], act["reason"]) == ("anna", "agreed")
+        assert site.of("emergency_begin")[0]["operator"] == "anna"
+        assert site.of("emergency_reason")[0]["reason"] == "polytrauma"
+        assert [r["note"][:9] for r in site.of("release")] == ["released ", "emergency"]
+
+    asyncio.run(scene())
