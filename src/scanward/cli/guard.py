@@ -6,13 +6,15 @@ This process becomes the relay: nothing that it imports may bring numpy (`relay_
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scanward.cli.output import escape, print_json
-from scanward.errors import ScanwardError
+from scanward.errors import ScanwardError, SettingsError
 
 FAILED = 2  # exit status of --check when something is refused
 
@@ -26,7 +28,7 @@ FAILED = 2  # exit status of --check when something is refused
     help="The guard's configuration (TOML).",
 )
 @click.option("--check", is_flag=True, help="Look at everything that is configured, and open nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print what --check found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what happens (or --check found) as JSON.")
 @click.pass_context
 def guard_command(context: click.Context, config_path: Path, check: bool, as_json: bool) -> None:
     """Stand between host and gantry: hold each command until it is judged.
@@ -45,8 +47,6 @@ def guard_command(context: click.Context, config_path: Path, check: bool, as_jso
     if check:
         context.exit(show_check(config, as_json))
     if config.judge is None:
-        from scanward.errors import SettingsError
-
         raise SettingsError(
             "no judge is configured", str(config_path), "add [judge] with bundle and keys (docs/guard.md)"
         )
@@ -61,12 +61,23 @@ def guard_command(context: click.Context, config_path: Path, check: bool, as_jso
         f" version {found.policy.version}",
         err=True,
     )
-    context.exit(asyncio.run(run(found, say)))
+    context.exit(asyncio.run(run(found, saying(as_json))))
 
 
-def say(text: str) -> None:
-    """One line, at once: whoever started the guard waits for it."""
-    click.echo(text)
+def saying(as_json: bool) -> Callable[[dict[str, Any]], None]:
+    """Prints one line at once, for whoever started the guard waits for it: as words, or as JSON."""
+
+    def say(facts: dict[str, Any]) -> None:
+        if as_json:
+            click.echo(json.dumps(facts))
+        elif facts.get("ready"):
+            where = f"port {facts['port']}" if facts["port"] else facts["link"]
+            click.echo(f"ready: hosts connect to {where}; operators to {escape(facts['control'])}")
+        else:
+            told = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "ended")
+            click.echo(f"ended: {told}")
+
+    return say
 
 
 def show_check(config: Any, as_json: bool) -> int:

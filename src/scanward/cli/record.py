@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scanward.cli.guard import say
+from scanward.cli.guard import saying
 
 
 @click.command("record", short_help="Record commands between host and gantry, judging nothing.")
@@ -24,8 +24,9 @@ from scanward.cli.guard import say
     type=click.Path(path_type=Path),
     help="Folder of the recordings; made when absent.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print what happens as JSON, one object a line.")
 @click.pass_context
-def record_command(context: click.Context, config_path: Path, out: Path) -> None:
+def record_command(context: click.Context, config_path: Path, out: Path, as_json: bool) -> None:
     """Stand between host and gantry and record every command that is carried out. Nothing is judged.
 
     This is the guard in shadow mode without a judge: the policy must say unsafe_shadow = true, and the audit
@@ -43,4 +44,4 @@ def record_command(context: click.Context, config_path: Path, out: Path) -> None
     click.echo(NO_DEVICE, err=True)
     found = verified(config)
     click.echo("warning: recording: every command is passed on unjudged", err=True)
-    context.exit(asyncio.run(run(found, say, out)))
+    context.exit(asyncio.run(run(found, saying(as_json), out)))

@@ -126,6 +126,7 @@ class Relay:
         self._timer_due = math.inf
         self._parts: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by examination
         self._bundle = ""
+        self._judge_trouble = ""  # what was said last of a judge that is not there
         self._floods = {side: _Flood(bounds.malformed_burst, -math.inf) for side in Side}
 
     # --- events in
@@ -216,6 +217,7 @@ class Relay:
 
     def judge_ready(self, ready: Ready) -> None:
         """A judge: what was armed by another bundle is void."""
+        self._judge_trouble = ""
         self._note(
             "judge_ready",
             {
@@ -230,12 +232,16 @@ class Relay:
         self._bundle = ready.digest
 
     def judge_gone(self, reason: str) -> None:
-        """No judge for now."""
-        self._note("judge_gone", {"reason": reason})
+        """No judge for now. Said once: one that cannot be had is tried for again and again."""
+        if reason != self._judge_trouble:
+            self._judge_trouble = reason
+            self._note("judge_gone", {"reason": reason})
 
     def judge_refused(self, failed: Failed) -> None:
         """The bundle is refused: nothing is released until it is put right."""
-        self._note("judge_refused", {"what": failed.what, "where": failed.where, "todo": failed.todo})
+        if failed.what != self._judge_trouble:
+            self._judge_trouble = failed.what  # which is also the reason why it ends
+            self._note("judge_refused", {"what": failed.what, "where": failed.where, "todo": failed.todo})
 
     def answered(self, answer: Answer) -> None:
         """Opinions: the policy makes findings of them, and the gate hears those."""

@@ -263,9 +263,18 @@ class Guard:
 
 
 async def run(
-    found: Verified, say: Callable[[str], None], recordings: Path | None = None, link: Link | None = None
+    found: Verified,
+    say: Callable[[dict[str, Any]], None],
+    recordings: Path | None = None,
+    link: Link | None = None,
 ) -> int:
-    """Run until SIGTERM or SIGINT (0), or until something happens that nobody foresaw (1)."""
+    """Run until SIGTERM or SIGINT, then return 0; ``say`` hears when it is ready, and what it did at the end.
+
+    Raises
+    ------
+    ScanwardError
+        Something cannot be opened, or something happened that nobody foresaw: both links were dropped.
+    """
     guard = Guard(found, link or link_of(found), recordings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -287,13 +296,18 @@ async def run(
             "the relay",
             "both links were dropped; report this with the end of the audit log",
         ) from error
+    counters, recorder = guard.relay.counters, guard.recorder
+    done: dict[str, Any] = {"ended": True, "asked": counters.asked, "stops": counters.stops}
+    if recorder is not None:
+        done |= {"recorded": recorder.recorded, "lost": recorder.lost}
+    say(done)
     return 0
 
 
-def _ready(guard: Guard) -> str:
-    link = guard.link
-    where = f"port {link.port}" if isinstance(link, StreamLink) else guard.found.config.link.value
-    return f"ready: hosts connect to {where}; operators to {guard.found.config.control.socket}"
+def _ready(guard: Guard) -> dict[str, Any]:
+    link, config = guard.link, guard.found.config
+    port = link.port if isinstance(link, StreamLink) else 0
+    return {"ready": True, "link": config.link.value, "port": port, "control": str(config.control.socket)}
 
 
 def _today() -> date:
