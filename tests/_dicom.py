@@ -99,11 +99,12 @@ def settings(
     book: Path | None = None,
     reports: Path | None = None,
     callers: frozenset[str] = frozenset({"SENDER"}),
+    reporters: frozenset[str] | None = None,
 ) -> DicomSettings:
     """Settings of a service on a free port, plain."""
     judge = JudgeSettings(Device("ACME", "CT 9000"), (book,) if book else ())
     protocols = ProtocolSettings(callers, scanner, judge) if scanner else None
-    received = ReportSettings(callers, reports, b"k" * 32) if reports else None
+    received = ReportSettings(reporters or callers, reports, b"k" * 32) if reports else None
     return DicomSettings("GUARD", (LOCAL, 0), frozenset(), None, protocols, received, None)
 
 

@@ -98,9 +98,7 @@ def test_nobody_decides_in_time_is_a_refusal(tmp_path: Path) -> None:
     path = _sent(tmp_path, "new.dcm", file_of(head(name="CT Head New")))
     with storescp(tmp_path / "scanner") as scanner:
         made = settings(tmp_path, scanner=scanner, book=book)
-        with DicomService(
-            made, Records(), holding=Holding(), bounds=brisk(hold_seconds=0.5)
-        ) as service:
+        with DicomService(made, Records(), holding=Holding(), bounds=brisk(hold_seconds=0.5)) as service:
             done = storescu(service.port, path)
         assert "0x124" in done.stderr
         assert not list((tmp_path / "scanner").iterdir())
@@ -172,6 +170,21 @@ def test_unknown_titles_get_no_association(tmp_path: Path, title: str, called: s
     assert done.returncode != 0
     assert "Rejected" in done.stderr
     assert records.of("dicom-association-ended")[0]["reason"] == "association rejected"
+
+
+def test_whoever_may_send_reports_may_not_send_protocols(tmp_path: Path) -> None:
+    book = book_in(tmp_path / "book", head())
+    path = _sent(tmp_path, "a.dcm", file_of(head()))
+    with storescp(tmp_path / "scanner") as scanner:
+        made = settings(
+            tmp_path, scanner=scanner, book=book, reports=tmp_path / "r", reporters=frozenset({"CT1"})
+        )
+        records = Records()
+        with DicomService(made, records) as service:
+            assert "0x124" in storescu(service.port, path, title="CT1").stderr
+            assert storescu(service.port, path, title="SENDER").returncode == 0
+        assert len(list((tmp_path / "scanner").iterdir())) == 1
+    assert records.of("dicom-refused")[0]["why"] == "not for this caller"
 
 
 def test_an_echo_is_answered(tmp_path: Path) -> None:
