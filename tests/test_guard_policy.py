@@ -34,14 +34,19 @@ from scanward.commands import (
     Device,
     LayerName,
     Mode,
+    Objection,
+    Opinion,
+    Outcome,
     Severity,
     Source,
     Told,
     Verdict,
 )
 from scanward.commands.wire import Axis, Element, Motion
+from scanward.config import JUDGE_BOUNDS
 from scanward.errors import PolicyError
 from scanward.guard.events import Forecast
+from scanward.guard.ipc import ElementShape, element_answer, layer_shape
 from scanward.guard.ledger import Ledger
 from scanward.guard.policy import Policy
 from scanward.guard.policy_floor import PolicyFloor
@@ -186,6 +191,28 @@ def test_what_the_hardware_cannot_do_is_refused_whatever_the_judge_says(
         *policy().decide_without_judge(load(element(**changes)), Mode.CLINICAL, "the judge is gone"),
     ):
         assert (finding.verdict, finding.form, finding.fields) == (Verdict.HALT, True, (field,))
+
+
+@pytest.mark.parametrize("left_out", ["RevolutionTime", "XRayTubeCurrentInmA"])
+def test_without_a_judge_a_dose_that_cannot_be_bounded_is_refused(left_out: str) -> None:
+    site = policy()
+    without: dict[str, Any] = {left_out: None, "CTDIvol": 1.0}
+    scan, localizer = element(**without), element(**without, AcquisitionType="CONSTANT_ANGLE")
+    (finding,) = site.decide_without_judge(load(scan), Mode.CLINICAL, "gone")
+    assert (finding.form, finding.fields) == (True, (left_out,))
+    assert site.decide(load(scan), (answer(),), Mode.CLINICAL)[0].form is False  # the judge knows more
+    (finding,) = site.decide_without_judge(load(localizer), Mode.CLINICAL, "gone")
+    assert finding.form is False
+
+
+def test_a_grave_objection_behind_many_is_not_lost_between_judge_and_policy() -> None:
+    mild = tuple(Objection("KVP", "is odd") for _ in range(JUDGE_BOUNDS.objections + 5))
+    grave = Objection("DLP", "is wrong", severity=HALT)
+    told = layer_shape(Opinion(PHYSICS, Outcome.OBJECT, (*mild, grave)))
+    heard = element_answer(ElementShape([told])).opinions[0]
+    assert heard.severity is HALT
+    finding = decided(replace(answer(), opinions=(*answer(without=(PHYSICS,)).opinions, heard)))
+    assert (finding.verdict, finding.fields) == (Verdict.HALT, ("DLP",))
 
 
 def test_without_a_judge_all_is_halt_that_emergency_access_may_pass() -> None:

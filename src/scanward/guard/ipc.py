@@ -179,7 +179,8 @@ def objection_shape(objection: Objection) -> ObjectionShape:
 
 def layer_shape(opinion: Opinion) -> LayerShape:
     """For the wire."""
-    objections = [objection_shape(o) for o in opinion.objections[: JUDGE_BOUNDS.objections]]
+    gravest = sorted(opinion.objections, key=lambda o: -o.severity)  # those beyond the bound are lost
+    objections = [objection_shape(o) for o in gravest[: JUDGE_BOUNDS.objections]]
     p_value = opinion.p_value if opinion.p_value is not None and math.isfinite(opinion.p_value) else None
     return LayerShape(
         opinion.layer, opinion.outcome, int(opinion.severity), objections, p_value, opinion.reason

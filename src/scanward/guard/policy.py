@@ -93,7 +93,7 @@ class Policy:
         """
         findings = []
         for element in load.chain:
-            excess = self.profile.excess(element.command)
+            excess = self.profile.excess(element.command) or self.profile.unbounded(element.command)
             forecast = self.profile.forecast(element.command, worst=True)
             findings.append(
                 Finding(Verdict.HALT, "form", (excess.field,), f"{excess.field} {excess.reason}", form=True)

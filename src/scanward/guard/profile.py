@@ -108,6 +108,17 @@ class DeviceProfile:
                 )
         return None
 
+    def unbounded(self, command: Command) -> Excess | None:
+        """What keeps the dose of ``command`` from being bounded here; None when it is bounded.
+
+        Asked where no judge answers: leaving out the rotation time must not be a way around the caps. A localizer
+        may tell none; its tube stands still and its dose is a few hundredths of a mGy.
+        """
+        if not self.dose or effective_mas(command, worst=True) is not None or _localizer(command):
+            return None
+        name = "RevolutionTime" if _number(command, "RevolutionTime") is None else CURRENTS[0]
+        return Excess(name, "is missing, and without it (and without a judge) its dose has no bound")
+
     def moves(self, motion: Motion) -> Excess | None:
         """What is wrong with a motion; None when it is inside its axis' range and speed."""
         if not (math.isfinite(motion.target) and math.isfinite(motion.speed)):
@@ -176,7 +187,7 @@ def effective_mas(command: Command, *, worst: bool = False) -> float | None:
     current = max(mA for _, mA in named) if worst else named[0][1]
     time = _number(command, "RevolutionTime")
     if time is None:
-        return None
+        return _still(command, current)
     mas = current * time
     second = _number(command, "XRayTubeCurrentInmASourceB")
     if second is not None:
@@ -195,6 +206,14 @@ def effective_mas(command: Command, *, worst: bool = False) -> float | None:
     return mas
 
 
+def _still(command: Command, current: float) -> float | None:
+    """mAs per slice of a localizer: the tube stands, and every slice is in the beam for width / TableSpeed."""
+    width, speed = _number(command, "TotalCollimationWidth"), _number(command, "TableSpeed")
+    if command.parameters.get("AcquisitionType") != "CONSTANT_ANGLE" or not width or not speed or speed <= 0:
+        return None
+    return current * width / speed
+
+
 def within(value: float, envelope: Envelope) -> bool:
     """Whether ``value`` lies in ``envelope``, the rounding of a decimal text forgiven."""
     slack = _NARROW * max(abs(envelope.low), abs(envelope.high), 1.0)
@@ -205,6 +224,11 @@ def serves(bound: Device, device: Device) -> bool:
     """Whether something bound to ``bound`` may be used with ``device``: model, and serial where both tell one."""
     same = not bound.serial or not device.serial or bound.serial == device.serial
     return bound.key == device.key and same
+
+
+def _localizer(command: Command) -> bool:
+    kind = command.parameters.get("AcquisitionType")
+    return isinstance(kind, str) and " ".join(kind.split()).casefold() == "constant_angle"
 
 
 def _plausible(known: Field | None, value: float) -> bool:
