@@ -232,6 +232,7 @@ def changed(old: str, new: str, count: int = 1) -> str:
         (changed('["01", "element:u8"]', '["01"]'), "trigger of no element"),
         (changed('["01", "element:u8"]', '["01", "element:u128"]'), "no word of a pattern"),
         (changed('["01", "element:u8"]', '["01", "*"]'), "no word of a pattern"),
+        (changed('["01", "element:u8"]', '["01", "element:u8", "@2012:01"]'), "writes an entry as well"),
         (changed('["01", "element:u8"]', '["element:u64", "01"]'), "9 bytes"),
         (changed('pattern = ["01", "element:u8"]', 'pattern = ["element:u8", "element:u8"]'), "twice"),
         (changed('frame = "201#0200"', 'frame = "201#0101"'), "also fits a pattern"),

@@ -199,6 +199,7 @@ class CanBounds:
     report_s: float = 1.0  # s in which the same refusal is reported once, with its count
     reports: int = 256  # different refusals counted apart in that time; the rest are counted together
     send_s: float = 0.05  # s a frame may wait for room in the controller's queue; 400 frames at 1 Mbit/s
+    switch_s: float = 0.0002  # s a busy loop may keep the interpreter from a bus reader; Python's own is 0.005
     profile_bytes: int = 256 << 10  # bytes of a profile; the example has 8 KiB
     eds_bytes: int = 4 << 20  # bytes of an electronic data sheet; 10,000 entries have some 2 MiB
     entries: int = 20_000  # entries of an object dictionary; real ones have hundreds to thousands

@@ -52,12 +52,20 @@ class Scale:
 
     times: Fraction = Fraction(1)
     plus: Fraction = Fraction(0)
+    _whole: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # raw * a + b over c, in whole numbers: their division is rounded once, and fast
+        a, b = self.times, self.plus
+        whole = (a.numerator * b.denominator, b.numerator * a.denominator, a.denominator * b.denominator)
+        object.__setattr__(self, "_whole", whole)
 
     def value(self, raw: int | float) -> float:
         """In the field's unit."""
         if isinstance(raw, float):
             return raw * float(self.times) + float(self.plus)
-        return float(raw * self.times + self.plus)
+        factor, shift, divisor = self._whole
+        return (raw * factor + shift) / divisor
 
     def raw(self, value: float, whole: bool) -> int | float:
         """Raw, to the nearest step."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scanward.codecs.canopen_eds import Eds, EdsEntry
-from scanward.codecs.canopen_patterns import address_of, compile_pattern
+from scanward.codecs.canopen_patterns import Pattern, address_of, compile_pattern
 from scanward.codecs.canopen_profile import (
     COMMUNICATION,
     HEARTBEAT,
@@ -117,7 +117,7 @@ def _trigger(made: FrameTables, part: Table, eds: Eds) -> None:
         _add_object(made, part, ObjectRule(FrameClass.TRIGGER, entry, False, first))
     else:
         number = _identifier(part, "pdo")
-        pattern = compile_pattern(part.anything("pattern"), eds, part.where, frozenset({"element"}))
+        pattern = _acting(part, eds, frozenset({"element"}))
         if not any(slot.name == "element" and slot.kind in _WHOLE for slot in pattern.slots):
             raise SettingsError("a trigger of no element", part.where, 'put "element:u8" into the pattern')
         made.patterns.setdefault(number, []).append(FrameRule(FrameClass.TRIGGER, pattern, first))
@@ -152,7 +152,7 @@ def _motion(made: FrameTables, part: Table, eds: Eds) -> None:
         _add_object(made, part, made_rule)
     else:
         number = _identifier(part, "pdo")
-        pattern = compile_pattern(part.anything("pattern"), eds, part.where, frozenset({"target", "speed"}))
+        pattern = _acting(part, eds, frozenset({"target", "speed"}))
         named = {slot.name for slot in pattern.slots}
         fixed = part.number("speed")
         if "target" not in named or ("speed" in named) == (fixed is not None):
@@ -170,6 +170,14 @@ def _motion(made: FrameTables, part: Table, eds: Eds) -> None:
             )
         )
     part.done()
+
+
+def _acting(part: Table, eds: Eds, names: frozenset[str]) -> Pattern:
+    """The pattern of a trigger or motion, which changes no entry on its way."""
+    pattern = compile_pattern(part.anything("pattern"), eds, part.where, names)
+    if any(slot.address is not None for slot in pattern.slots):
+        raise SettingsError("it writes an entry as well", part.where, "put entries into [[parameter]] frames")
+    return pattern
 
 
 def _exact_frames(made: FrameTables, whole: Table, node: int, host: int | None, bounds: CanBounds) -> None:

@@ -11,6 +11,7 @@ lock, in the order it came. What the gate must hear is carried to the loop; the 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections import deque
@@ -73,6 +74,7 @@ class CanLink(Link):
         self._said: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._scheduled = False
         self._closed = False
+        self._switch: float | None = None
         self.unsent = 0
         self._told_unsent = 0
 
@@ -80,6 +82,8 @@ class CanLink(Link):
         """Begin to read both buses."""
         self._loop = asyncio.get_running_loop()
         self._sink = sink
+        self._switch = sys.getswitchinterval()
+        sys.setswitchinterval(self._bounds.switch_s)  # or SYNC would wait for a loop that is at work
         self._gantry.start(self._from_gantry, lambda now: None, self._lost)
         self._host.start(self._from_host, self._tick, self._lost)
 
@@ -89,6 +93,8 @@ class CanLink(Link):
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._host.close)
         await loop.run_in_executor(None, self._gantry.close)
+        if self._switch is not None:
+            sys.setswitchinterval(self._switch)
         self._sink = None
 
     def to_gantry(self, message: ToGantry) -> None:

@@ -31,29 +31,37 @@ class HostSide:
     def process_data(self, frame: CanFrame, rule: FrameRule) -> None:
         """Process data that the profile knows."""
         wire = self._wire
-        try:
-            values = rule.pattern.values(frame.data)
-            for address, data in rule.pattern.entries(frame.data).items():
-                self._decode(self.profile.objects[address], data)
-        except DecodeError as error:
-            wire.report(Side.HOST, f"refused in {frame.id:03X}h: {error.what}", frame.data)
-            return
-        if not self._wire.gantry_up:
+        if not wire.gantry_up:
             wire.report(Side.HOST, f"refused in {frame.id:03X}h: the gantry is not there", frame.data)
-        elif rule.kind is FrameClass.TRIGGER:
-            self._loads.triggered(int(values["element"]) - rule.first, frame=frame)
-        elif rule.kind is FrameClass.MOTION:
-            target = _number(values["target"])
-            speed = rule.speed if rule.speed is not None else rule.speed_scale.value(_number(values["speed"]))
-            self._motions.asked((rule.axis, rule.scale.value(target), speed), frame=frame)
-        else:
+        elif rule.kind is FrameClass.PARAMETER:
             self._process_parameters(frame, rule)
+        else:
+            try:
+                self._acts(frame, rule)
+            except DecodeError as error:
+                wire.report(Side.HOST, f"refused in {frame.id:03X}h: {error.what}", frame.data)
+
+    def _acts(self, frame: CanFrame, rule: FrameRule) -> None:
+        """A trigger or a motion."""
+        values = rule.pattern.values(frame.data)
+        if rule.kind is FrameClass.TRIGGER:
+            self._loads.triggered(int(values["element"]) - rule.first, frame=frame)
+            return
+        speed = rule.speed if rule.speed is not None else rule.speed_scale.value(_number(values["speed"]))
+        target = rule.scale.value(_number(values["target"]))
+        self._motions.asked((rule.axis, target, speed), frame=frame)
 
     def _process_parameters(self, frame: CanFrame, rule: FrameRule) -> None:
-        """Process data come again and again: what says nothing new changes nothing."""
+        """Process data come again and again: what says nothing new changes nothing, and was looked at before."""
         wire = self._wire
         entries = rule.pattern.entries(frame.data)
         if any(wire.mirror.known(address) != data for address, data in entries.items()):
+            try:
+                for address, data in entries.items():
+                    self._decode(self.profile.objects[address], data)
+            except DecodeError as error:
+                wire.report(Side.HOST, f"refused in {frame.id:03X}h: {error.what}", frame.data)
+                return
             if self._loads.locked:
                 wire.report(Side.HOST, f"a parameter in {frame.id:03X}h was withheld", frame.data)
                 return
