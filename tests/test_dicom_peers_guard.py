@@ -166,9 +166,10 @@ def _held(terminal: ControlClient) -> dict[str, Any]:
     pytest.fail("nothing came on hold")
 
 
-def test_check_looks_at_everything_and_says_what_weakens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["dicom", "serve"], ["guard"]])
+def test_check_looks_at_everything_and_says_what_weakens(tmp_path: Path, command: list[str]) -> None:
     config = site(tmp_path / "site", Peer(LOCAL, 104, "SCANNER"), 11112)
-    done = CliRunner().invoke(cli, ["dicom", "serve", "--config", str(config), "--check", "--json"])
+    done = CliRunner().invoke(cli, [*command, "--config", str(config), "--check", "--json"])
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["protocols"] is facts["reports"] is True

@@ -47,6 +47,11 @@ def serve(config: Path, check: bool, as_json: bool) -> None:
     Example:
       scanward dicom serve --config guard.toml --check
     """
+    run_guard(config, check=check, as_json=as_json)
+
+
+def run_guard(config: Path, *, check: bool, as_json: bool) -> None:
+    """A DICOM guard until it is told to end, or a look at what it is built from (``scanward guard`` ends here too)."""
     import asyncio
 
     from scanward.guard.dicom_config import load

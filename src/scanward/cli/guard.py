@@ -41,9 +41,14 @@ def guard_command(context: click.Context, config_path: Path, check: bool, as_jso
       scanward guard --config guard.toml --check
       scanward guard --config guard.toml
     """
-    from scanward.guard.config import load_config
+    from scanward.guard.config import LinkType, load_config
 
     config = load_config(config_path)
+    if config.link is LinkType.DICOM:
+        from scanward.cli.dicom import run_guard  # a process of another kind: no relay, no gantry
+
+        run_guard(config_path, check=check, as_json=as_json)
+        return
     if check:
         context.exit(show_check(config, as_json))
     if config.judge is None:
