@@ -9,7 +9,7 @@ calibration set of some hundred examinations fixes a rate only to about a third.
 
 *Dose* is watched by two-sided CUSUMs (Page 1954) of the log of CTDIvol against the protocol's usual one, in its own
 spreads: one per protocol for quick drifts, one over the site for small ones spread over many patients (salami). A drift
-below the allowance is never found; docs/results.md has the delays.
+below the allowance is never found; `tests/test_guard_watch.py` holds the false alarms and the delays.
 """
 
 from __future__ import annotations
