@@ -345,7 +345,8 @@ def test_a_policy_is_written_checked_signed_and_loaded(people: Path, tmp_path: P
 
 
 def test_a_wrong_policy_is_not_signed(people: Path, tmp_path: Path) -> None:
-    typed("policy", "new", tmp_path, "--manufacturer", "A", "--device-model", "B")
+    made = typed("policy", "new", tmp_path, "--manufacturer", "A", "--device-model", "B")
+    assert "nobody could release anything" in made.stderr
     path = tmp_path / "policy.toml"
     path.write_text(path.read_text().replace("hold_seconds = 60", "hold_seconds = sixty"))
     done = typed("policy", "sign", path, "--key", people / "site.key")

@@ -90,6 +90,8 @@ def new(
         if path.exists() and not force:
             raise SettingsError("a file is already there", str(path), "choose another folder, or --force")
         path.write_text(text, encoding="utf-8")
+    if not people:
+        note("no --operator was given: nobody holds the example's key, so nobody could release anything")
     if as_json:
         print_json(paths)
         return
