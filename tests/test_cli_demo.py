@@ -18,6 +18,8 @@ from scipy.stats import binom
 from scanward import bundle
 from scanward.calibration import Calibration
 from scanward.cli.main import cli
+from scanward.emulator import demonstration
+from scanward.emulator.attacks import ATTACKS as ON_THE_WIRE
 from scanward.errors import SettingsError
 from scanward.keys import VerifyKey
 from scanward.layers.onion import Onion
@@ -28,6 +30,18 @@ from scanward.simulation import ATTACKS
 BUDGET = 0.04
 ARGUMENTS = ["demo", "--examinations", "160", "--budget", str(BUDGET), "--seed", "3", "--quiet"]
 PLOTS = ("detection", "scores", "calibration", "dose")
+SECOND_HALF = ("scanner", "attacks", "clean", "first_verdict_s", "seconds_guarded", "unexpected")
+# On the wire: refused by the gate or by rules, whatever a judge with so little training thinks.
+WIRED = (
+    "perfusion_x8",
+    "signal_disruption",
+    "mechanical_table",
+    "denial_of_service",
+    "duplicate_keys",
+    "change_at_trigger",
+    "replay_triggers",
+    "stop_storm",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,9 @@ def small() -> Iterator[None]:
         patch.setattr(demo, "ATTACKED", 20)
         patch.setattr(demo, "FOR_EACH_FACTOR", 5)
         patch.setattr(demo, "CURVE", (0.3, 0.8, 1.5, 8.0))
+        patch.setattr(demonstration, "CLEAN", 6)
+        patch.setattr(demonstration, "TIMES", 1)
+        patch.setattr(demonstration, "ATTACKS", {name: ON_THE_WIRE[name] for name in WIRED})
         patch.setattr(
             folds, "MANY_FOLDS", 2, raising=False
         )  # what is not there any more need not be made small
@@ -102,8 +119,8 @@ def test_the_table_has_every_attack_and_the_last_lines_say_what_comes_next(ran: 
 @pytest.mark.slow
 def test_figures_agree_with_each_other(ran: Ran) -> None:
     found = ran.found
-    assert [a["attack"] for a in found["attacks"]] == list(ATTACKS)
-    for a in found["attacks"]:
+    assert [a["attack"] for a in found["judged_attacks"]] == list(ATTACKS)
+    for a in found["judged_attacks"]:
         assert 0 <= a["detected"] <= a["tried"] <= 20
         assert sum(a["caught_by"].values()) == a["detected"]
         assert (a["example"] is None) == (a["detected"] == 0)
@@ -112,10 +129,10 @@ def test_figures_agree_with_each_other(ran: Ran) -> None:
         if a["example"]:
             assert a["example"]["verdict"] in ("ALERT", "HALT")
             assert a["example"]["reason"]
-    real = [a for a in found["attacks"] if a["family"] != "null" and a["tried"]]
+    real = [a for a in found["judged_attacks"] if a["family"] != "null" and a["tried"]]
     assert found["mean"]["detected"] == pytest.approx(sum(a["share"] for a in real) / len(real))
     # The physics layer learns its constants from a few commands: forged dose figures never get past it.
-    forged = next(a for a in found["attacks"] if a["attack"] == "ma_x3_dose_kept")
+    forged = next(a for a in found["judged_attacks"] if a["attack"] == "ma_x3_dose_kept")
     assert forged["share"] > 0.8
     assert forged["layer"] == "physics"
     assert found["mean"]["oracle"] > 0.8
@@ -126,8 +143,37 @@ def test_figures_agree_with_each_other(ran: Ran) -> None:
 
 
 @pytest.mark.slow
+def test_with_the_guard_inline_attacks_are_stopped_and_clean_examinations_pass(ran: Ran) -> None:
+    attacks = {a["name"]: a for a in ran.found["attacks"]}
+    assert list(attacks) == [*WIRED, "stealth"]
+    assert ran.found["unexpected"] == []
+    for name in WIRED:
+        told = attacks[name]
+        assert told["tried"] == told["effective"] == 1, name
+        assert told["stopped"] == (0 if told["by_design"] else 1), told
+        assert bool(told["layer"]) or told["by_design"] or name == "denial_of_service", told
+    perfusion = attacks["perfusion_x8"]
+    assert perfusion["dose_without_mGy"] > 4 * perfusion["dose_ordered_mGy"]
+    assert perfusion["dose_with_mGy"] < 1.01 * perfusion["dose_ordered_mGy"]
+    clean = ran.found["clean"]
+    assert clean["examinations"] == 6
+    assert clean["lost"] == 0
+    assert clean["released"] == clean["commands"]
+    assert clean["alerted"] <= clean["commands"]
+    assert 0 < clean["added_latency_ms"]["p50"] <= clean["added_latency_ms"]["p99"]
+
+
+@pytest.mark.slow
+def test_the_guard_s_log_is_kept_and_verifies(ran: Ran) -> None:
+    result = CliRunner().invoke(
+        cli, ["audit", "verify", str(ran.out / "guard/audit"), "--key", str(ran.out / "guard/audit.pub")]
+    )
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
 def test_the_null_attack_and_clean_examinations_stay_within_what_chance_allows(ran: Ran) -> None:
-    null = next(a for a in ran.found["attacks"] if a["attack"] == "null")
+    null = next(a for a in ran.found["judged_attacks"] if a["attack"] == "null")
     assert null["tried"] == 20
     assert null["detected"] <= binom.ppf(0.9999, null["tried"], 2 * BUDGET)
     alerts = ran.found["false_alerts"]
@@ -163,12 +209,14 @@ def test_one_alert_is_explained_in_words(ran: Ran) -> None:
 def test_the_same_seed_gives_the_same_figures_and_json_goes_to_standard_output(
     ran: Ran, tmp_path: Path
 ) -> None:
-    again = json.loads(run(tmp_path / "again", "--json"))
-    for found in (again, dict(ran.found)):
-        for changing in ("seconds", "latency_ms", "bundle", "files"):
-            assert found.pop(changing)
-        if found is not again:
-            assert found == again
+    again = json.loads(run(tmp_path / "again", "--json", "--no-guard"))
+    first = dict(ran.found)
+    for changing in ("seconds", "latency_ms", "bundle", "files"):
+        assert again.pop(changing)
+        assert first.pop(changing)
+    for of_the_second_half in SECOND_HALF:
+        assert first.pop(of_the_second_half) is not None
+    assert again == first
 
 
 # --- without a whole run

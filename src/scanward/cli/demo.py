@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scanward.cli.demo_guarded import print_guarded, write_attacks
 from scanward.cli.output import note, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from scanward.emulator.demonstration import Guarded
     from scanward.learning.demo import Shown
 
 _REASON = 64  # characters of an example reason in the table; the files hold all of it
@@ -41,14 +43,22 @@ _REASON = 64  # characters of an example reason in the table; the files hold all
     show_default=True,
     help="Folder for bundle, table and plots.",
 )
+@click.option(
+    "--no-guard", is_flag=True, help="Learn and judge only: start no emulated scanner and no guard."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
-def demo_command(examinations: int, budget: float, seed: int, out: Path, as_json: bool) -> None:
-    """Simulate a site, learn it, and judge clean and attacked examinations.
+def demo_command(
+    examinations: int, budget: float, seed: int, out: Path, no_guard: bool, as_json: bool
+) -> None:
+    """Simulate a site, learn it, and put the guard between an emulated host and gantry.
 
     Three simulated scanners, adult and child protocols, automatic exposure control, operators' freedom. The
     judge is trained, written as a signed bundle and read back; later examinations are judged as they are, and
-    attacked in seventeen ways. What an oracle detects that knows the simulator is the ceiling. Needs no
-    network, no GPU and no data. All of it is simulated.
+    attacked in seventeen ways. What an oracle detects that knows the simulator is the ceiling.
+
+    Then two emulated gantries are started, one of them behind a guard that uses this bundle, over TLS on
+    loopback. Clean examinations and attacks are sent to both: dose delivered, commands stopped, time added. Needs
+    no network beyond this machine, no GPU and no data. All of it is simulated.
 
     \b
     Example:
@@ -71,19 +81,29 @@ def demo_command(examinations: int, budget: float, seed: int, out: Path, as_json
     with progress("drawing", len(PLOTS)) as step:
         files = draw(shown, out, step)
     files.append(_write_csv(shown, out / "demo.csv"))
-    files.append(_write_json(shown, out / "demo.json", files))
+    guarded = None
+    if not no_guard:
+        from scanward.emulator.demonstration import demonstrate
+
+        note("starting two emulated gantries, and a guard in front of one of them")
+        guarded = demonstrate(out, seed, examinations, progress)
+        files.append(write_attacks(guarded, out / "attacks.csv"))
+    files.append(_write_json(shown, guarded, out / "demo.json", files))
     if as_json:
-        print_json(_whole(shown, files))
+        print_json(_whole(shown, guarded, files))
         return
     _print(shown)
+    if guarded is not None:
+        print_guarded(guarded)
     click.echo(f"\nPlots, table and bundle are in {out}: {', '.join(sorted(p.name for p in files))}, bundle/")
     click.echo("Next, with recordings of your own: scanward inspect recordings/")
     click.echo("                                   scanward train recordings/ --model scanner-1")
     click.echo(NOTICE)
 
 
-def _whole(shown: Shown, files: list[Path]) -> dict[str, Any]:
-    return {**shown.as_json(), "files": [str(path) for path in files]}
+def _whole(shown: Shown, guarded: Guarded | None, files: list[Path]) -> dict[str, Any]:
+    more = {} if guarded is None else guarded.as_json()
+    return {**shown.as_json(), **more, "files": [str(path) for path in files]}
 
 
 def _write_csv(shown: Shown, path: Path) -> Path:
@@ -110,8 +130,8 @@ def _write_csv(shown: Shown, path: Path) -> Path:
     return path
 
 
-def _write_json(shown: Shown, path: Path, files: list[Path]) -> Path:
-    text = json.dumps(_whole(shown, [*files, path]), indent=2, allow_nan=False)
+def _write_json(shown: Shown, guarded: Guarded | None, path: Path, files: list[Path]) -> Path:
+    text = json.dumps(_whole(shown, guarded, [*files, path]), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 

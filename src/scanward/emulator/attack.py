@@ -164,7 +164,10 @@ Effect = Callable[[Scene, Felt], bool]
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack on an emulated scanner."""
+    """One attack on an emulated scanner.
+
+    ``tires`` marks one that works on the operator: who answers then reads the first few holds and no more.
+    """
 
     name: str
     family: str
@@ -173,6 +176,7 @@ class Attack:
     script: Script
     effect: Effect
     source: str = ""
+    tires: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,25 +217,35 @@ class Outcome:
         }
 
 
+_PLACE = (
+    "AcquisitionType",
+    "AcquisitionStartLocation",
+    "ScanLength",
+    "ConvolutionKernel",
+)  # tells scans apart
+_SHOWING = ("ReconstructionDiameter", "ConvolutionKernel", "SliceThickness")
+
+
 # --- effects ----------------------------------------------------------------------------------------------
 def more_dose(scene: Scene, felt: Felt) -> bool:
     """A quarter more than ordered, at the worst place."""
-    return felt.dose(scene) >= LEAST_MORE * scene.expected_dose
+    given = felt.dose(scene)
+    return given > 0 and given >= LEAST_MORE * scene.expected_dose
 
 
 def less_dose(scene: Scene, felt: Felt) -> bool:
     """The attacked scan was done with at most 60 % of the dose: its images miss what they were made for."""
     clean = perform(scene.model, scene.clean.commands[scene.index].parameters, scene.who)
-    return any(
-        a["ctdivol"] <= MOST_LESS * clean.ctdivol and a["phantom_cm"] == clean.phantom_cm for a in felt.scans
-    )
+    told = scene.attacked.commands[scene.index].parameters
+    done = [a for a in felt.scans if all(a["parameters"].get(n) == told.get(n) for n in _PLACE)]
+    return any(a["ctdivol"] <= MOST_LESS * clean.ctdivol for a in done)
 
 
 def useless_images(scene: Scene, felt: Felt) -> bool:
     """The attacked scan was done as the attacker wanted it reconstructed."""
-    told = scene.attacked.commands[scene.index].parameters
-    names = ("ReconstructionDiameter", "ConvolutionKernel", "SliceThickness")
-    return any(all(a["parameters"].get(n) == told.get(n) for n in names) for a in felt.scans)
+    told, ordered = (e.commands[scene.index].parameters for e in (scene.attacked, scene.clean))
+    names = [n for n in _SHOWING if told.get(n) != ordered.get(n)]
+    return bool(names) and any(all(a["parameters"].get(n) == told[n] for n in names) for a in felt.scans)
 
 
 def off_centre(scene: Scene, felt: Felt) -> bool:

@@ -168,6 +168,8 @@ ATTACKS: dict[str, Attack] = {
                   clean(_bolus), scripts.contrast_without, contrast_missed),
         _protocol("contrast_late", "injector", "monitoring begun when the contrast has passed",
                   clean(_bolus), scripts.contrast_late, contrast_missed),
+        Attack("alert_fatigue", "people", f"{scripts.PROVOKED} odd and harmless loads, then dose x3; a tired operator",
+               _X3, scripts.fatigue, more_dose, tires=True),
         _protocol("salami", "salami", f"the same clean chain up to {scripts.SALAMI} times more",
                   clean(_one_scan), scripts.salami, three_times),
     )

@@ -20,7 +20,7 @@ from scanward.commands import Examination
 from scanward.emulator.attack import Attack, Bench, Outcome, Scene, Supply
 from scanward.emulator.attacks import BY_DESIGN
 from scanward.emulator.play import Played, play
-from scanward.emulator.staff import Operator
+from scanward.emulator.staff import Operator, Tired, refuse, release
 
 Step = Callable[[], None]
 ATTEMPTS = 3  # victims drawn for one attack until one is found on which it has its effect
@@ -145,6 +145,8 @@ async def fight(
             after, layer = None, ""
             if guarded is not None:
                 since = len(operator.held) if operator else 0
+                if operator is not None:
+                    operator.decide = Tired() if attack.tires else refuse
                 after = await strike(attack, guarded, supply, seed, draw, scene)
                 layer = _layer(after, operator, since)
             fought.pairs.append(Pair(without, after, layer))
@@ -215,10 +217,20 @@ def _added(guarded: Sequence[float], plain: Sequence[float]) -> dict[str, float 
 
 
 async def clean_examinations(
-    plain: Bench, guarded: Bench, examinations: Sequence[Examination], step: Step = lambda: None
+    plain: Bench,
+    guarded: Bench,
+    examinations: Sequence[Examination],
+    *,
+    operator: Operator | None = None,
+    step: Step = lambda: None,
 ) -> Clean:
-    """Play clean examinations on both scanners, one after the other, each on a connection that stays."""
+    """Play clean examinations on both scanners, one after the other, each on a connection that stays.
+
+    The operator looks at what is held and releases it: it is what was ordered.
+    """
     found = Clean()
+    if operator is not None:
+        operator.decide = release
     async with plain.host() as alone, guarded.host() as host:
         for examination in examinations:
             without = await play(alone, plain.room, examination)

@@ -20,6 +20,7 @@ from scanward.emulator.wires import Lines, connect
 from scanward.simulation.physics import max_ma
 from scanward.simulation.scanner import CLEARANCE_MM
 
+PROVOKED = 8  # loads that only look bad, before the one that is
 SALAMI = 12  # times that the same chain is sent
 FLOOD = 1500  # loads sent without waiting for an answer
 HALF_OPEN = 40  # connections that never say a word
@@ -337,6 +338,35 @@ async def salami(bench: Bench, scene: Scene, rng: np.random.Generator, supply: S
                 break
             await run_chain(host, bench.room, chain, scene.study, "", played)
         return Felt(await _settled(bench), played)
+
+
+async def fatigue(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Supply) -> Felt:
+    """Loads that are odd and harmless, never begun, until nobody reads any more; then the one that is meant."""
+    played = Played()
+    async with bench.host() as host:
+        await _begin(bench, scene, host, played)
+        chain = _attacked_chain(scene)
+        clean = scene.chains(scene.clean)[scene.chains(scene.attacked).index(chain)]
+        for number in range(PROVOKED):
+            odd = tuple(_odd(element, number) for element in clean)
+            load, answer = await host.load(odd, scene.study)
+            if answer.ok:
+                host.cancel(load)
+        load, answer = await host.load(chain, scene.study)
+        played.answers.append(answer)
+        if answer.ok:
+            await _trigger_all(host, bench.room, load, chain, played)
+        return Felt(await _settled(bench), played)
+
+
+def _odd(element: Element, number: int) -> Element:
+    """A scan with another field of view than anybody uses: nothing that hurts."""
+    told = dict(element.command.parameters)
+    shown = told.get("ReconstructionDiameter")
+    if isinstance(shown, float):
+        told["ReconstructionDiameter"] = max(60.0, round(shown * (0.5 + 0.02 * number)))
+    told["GantryDetectorTilt"] = 7.0 + number
+    return replace(element, command=replace(element.command, parameters=told))
 
 
 async def contrast_early(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Supply) -> Felt:

@@ -1,7 +1,7 @@
 """The operator at the guard, simulated: a thread on the control channel that answers what is on hold.
 
-``attentive`` refuses what is held during an attack and releases what is held of a clean examination: the best that a
-person can do. ``tired`` clicks whatever comes away once there has been enough of it: what alert fatigue is about.
+``refuse`` during an attack and ``release`` on a clean examination are the best that a person can do. ``Tired`` clicks
+whatever comes away once there has been enough of it: what alert fatigue is about.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Tired:
         return self.seen > self.alert
 
 
+def refuse(held: dict[str, Any]) -> bool:
+    """Attentive, during an attack: it is not what was ordered."""
+    return False
+
+
+def release(held: dict[str, Any]) -> bool:
+    """Attentive, on a clean examination: it is what was ordered."""
+    return True
+
+
 @dataclass(eq=False)
 class Operator:
     """One operator. Use as a context manager; ``decide`` may be changed at any time.
@@ -50,7 +60,7 @@ class Operator:
     socket: Path
     key: SigningKey
     name: str
-    decide: Decide = lambda held: False
+    decide: Decide = refuse
     held: list[dict[str, Any]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # acts the guard did not carry out, and why
     news: dict[str, int] = field(default_factory=dict)

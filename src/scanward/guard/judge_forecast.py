@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from scanward.commands import Command
 from scanward.guard.ipc import ForecastShape
-from scanward.guard.profile import phantom_cm
+from scanward.guard.profile import effective_mas, phantom_cm
 from scanward.layers.form import FormLayer
 from scanward.layers.onion import Onion
 from scanward.layers.physics import PhysicsLayer
-from scanward.layers.ranges import number_of
+from scanward.layers.ranges import acquisition_type, number_of
 
 
 def forecast(onion: Onion, command: Command) -> ForecastShape | None:
@@ -25,7 +25,7 @@ def forecast(onion: Onion, command: Command) -> ForecastShape | None:
     """
     physics = next((r for r in onion.rules if isinstance(r, PhysicsLayer)), None)
     ctdivol = _believed(physics, command, "CTDIvol")
-    if ctdivol is None:
+    if ctdivol is None and not _never_told(onion, command):
         ctdivol = _recorded(onion, command)
     if ctdivol is None:
         return None
@@ -55,6 +55,25 @@ def _believed(physics: PhysicsLayer | None, command: Command, name: str) -> floa
     if implied is None:
         return stated
     return stated if stated is not None and stated >= implied[0] else implied[1]
+
+
+def _never_told(onion: Onion, command: Command) -> bool:
+    """Whether it is a localizer of a device whose localizers never tell a dose: the device profile foretells it.
+
+    Their makers report none (a few hundredths of a mGy). Taken for the largest dose ever recorded, every
+    localizer would be held.
+    """
+    if acquisition_type(command) != "CONSTANT_ANGLE" or effective_mas(command) is None:
+        return False
+    for rule in onion.rules:
+        if isinstance(rule, FormLayer):
+            only = next(iter(rule.devices.values())) if len(rule.devices) == 1 else None
+            device = rule.devices.get(command.device.key, only)
+            kind = (
+                device.types.get("constant_angle") or device.types.get("CONSTANT_ANGLE") if device else None
+            )
+            return kind is not None and "CTDIvol" not in kind.fields
+    return False
 
 
 def _recorded(onion: Onion, command: Command) -> float | None:

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from scanward.keys import SigningKey
 from scanward.layers.onion import Onion
 from scanward.learning import fit as fitting
 from scanward.learning.demo_trials import Battle, Progress, Step, Tried, expected_range, silent, threshold_of
+from scanward.links.identifiers import Identifiers
 from scanward.simulation import ATTACKS, Donors, Site
 from scanward.simulation.attacks import dose_attack
 from scanward.simulation.oracle import Oracle
@@ -136,7 +137,7 @@ class Shown:
             "training": self.report,
             "bundle": self.bundle,
             "false_alerts": self.false_alerts,
-            "attacks": [t.as_json() for t in self.attacks],
+            "judged_attacks": [t.as_json() for t in self.attacks],
             "mean": {"detected": ours, "oracle": oracle},
             "dose": [
                 {"factor": f, "tried": t.tried, "detected": t.share, "oracle": t.oracle} for f, t in self.dose
@@ -272,11 +273,12 @@ def _through_bundle(
     # Whoever knows the seed can make this key: it shows how signing works and protects nothing.
     key = SigningKey.from_seed(hashlib.sha256(f"scanward demo, seed {plan.seed}".encode()).digest())
     commands = [c for e in past for c in e.commands]
+    hidden = Identifiers().hash  # as a guard without a site key hashes what a scanner tells
     facts = BundleFacts(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         role=commands[0].role,
         roles={n: r for c in commands for n, r in c.roles.items()},
-        devices=site.devices,
+        devices=tuple(replace(d, serial=hidden(d.serial)) for d in site.devices),
         fields=tuple(FIELDS[f.name] for f in fitted.onion.encoder.fields),
         training_data=digest(commands),
         calibration={"budget": plan.budget, "examinations": found.report.get("calibration_examinations")},
@@ -286,7 +288,7 @@ def _through_bundle(
     manifest = bundle.write(out / "bundle", fitted.onion.part(), facts, key)
     (out / "demo.pub").write_bytes(key.verify_key.pem())
     step()
-    again = bundle.read(out / "bundle", trusted=[key.verify_key], device=site.devices[0])
+    again = bundle.read(out / "bundle", trusted=[key.verify_key], device=facts.devices[0])
     onion = Onion.from_part(again.part)
     step()
     found.bundle = {
