@@ -43,7 +43,7 @@ def test_the_profile_foretells_it_a_little_above_the_truth(tmp_path: Path) -> No
         profile = parse_profile(text.encode(), "device.toml", "0" * 64)
         for command in localizers(device)[:5]:
             foretold = profile.forecast(command)
-            assert 0 < foretold.CTDIvol < 1.0
+            assert 0 < foretold.ctdivol < 1.0
         # a localizer that is none: as much current and as slow as can be
         slow = localizers(device, TableSpeed=1.0, XRayTubeCurrentInmA=model.max_ma)[0]
         assert profile.forecast(slow).ctdivol > 50
