@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit
 
 from _dicom import DEFINED, LOCAL, Records, brisk, file_of, head
 from scanward.config import DicomBounds
+from scanward.links.dicom_worklist import MODALITY_WORKLIST, Worklist
 from scanward.transport.dicom import Acceptor, Caller, Incoming, Peer, Reply
 
 pytest.importorskip("pynetdicom", reason="the extra scanward[dicom] is not installed")
@@ -457,3 +459,69 @@ def test_what_is_sent_is_what_was_given(door: Door) -> None:
     sent = dcmread(io.BytesIO(data))
     assert door.through[0].sop_instance == sent.SOPInstanceUID
     assert data.endswith(door.through[0].data)
+
+
+# --- a worklist that lies, babbles, hangs
+
+
+def entry(patient: str = "P1") -> Any:
+    """A worklist entry."""
+    made = Dataset()
+    made.PatientID = patient
+    made.PatientBirthDate = "19500101"
+    made.PatientSex = "M"
+    return made
+
+
+def endless(event: Any) -> Iterator[tuple[int, Any]]:
+    while True:
+        yield 0xFF00, entry()
+
+
+def huge(event: Any) -> Iterator[tuple[int, Any]]:
+    made = entry()
+    made.add_new("TextValue", "UT", "x" * (8 << 20))
+    yield 0xFF00, made
+
+
+def somebody_else(event: Any) -> Iterator[tuple[int, Any]]:
+    yield 0xFF00, entry("P2")
+
+
+def failing(event: Any) -> Iterator[tuple[int, Any]]:
+    yield 0xFF00, entry()
+    yield 0xA900, None
+
+
+def hanging(event: Any) -> Iterator[tuple[int, Any]]:
+    yield 0xFF00, entry()
+    time.sleep(3)
+
+
+def honest(event: Any) -> Iterator[tuple[int, Any]]:
+    yield 0xFF00, entry()
+
+
+@pytest.mark.parametrize("act", [endless, huge, somebody_else, failing, hanging, honest])
+def test_only_an_honest_worklist_is_heard(act: Callable[[Any], Iterator[tuple[int, Any]]]) -> None:
+    from pynetdicom import AE, evt
+
+    entity = AE("WORKLIST")
+    entity.add_supported_context(MODALITY_WORKLIST)
+    server = entity.start_server((LOCAL, 0), block=False, evt_handlers=[(evt.EVT_C_FIND, act)])
+    bounds = brisk(unanswered_bytes=1 << 20, answer_seconds=1.0)
+    began = time.monotonic()
+    try:
+        peer = Peer(LOCAL, server.server_address[1], "WORKLIST")
+        answer = Worklist(Caller("GUARD", bounds=bounds), peer).ask(patient="P1", today="20260101")
+    finally:
+        server.shutdown()
+    assert time.monotonic() - began < 30
+    if act is honest:
+        assert {name: told[0].value for name, told in answer.parts.items()} == {
+            "PatientAge": 76.0,
+            "PatientSex": "M",
+        }
+    else:
+        assert answer.parts == {}
+        assert answer.reason
