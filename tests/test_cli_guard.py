@@ -25,8 +25,9 @@ from scanward.guard.config import LinkType, load_config, parse_config
 from scanward.guard.events import Record
 from scanward.guard.policy_signing import POLICY, sign
 from scanward.guard.recorder import Recorder
-from scanward.guard.relay_run import verified
+from scanward.guard.relay_run import link_of, verified
 from scanward.learning.device_profile import learn_form
+from scanward.links.base import Link
 from scanward.links.identifiers import Identifiers
 from scanward.recordings import load_dialect, read
 
@@ -69,6 +70,9 @@ def test_a_configuration_is_read(site: GuardSite) -> None:
         ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1"', "host.listen: '127.0.0.1' is no address", 10),
         ('listen = "127.0.0.1:0"', 'listen = "a:70000"', "host.listen", 10),
         ("connect =", "conect =", "'connect' is missing", 12),
+        ('type = "stream"', 'type = "dicom"', "link.type: the DICOM link has a command", 8),
+        ('type = "stream"', 'type = "can"', "'can' is missing", 0),
+        ('type = "stream"', 'type = "can"\n[can]\nprofile="p"\nhost="a"\ngantry="a"', "both sides", 12),
         ("unsafe_plaintext = true", 'key = "a"', "'certificate' is missing", 15),
         ("unsafe_plaintext = true", 'unsafe_plaintext = true\nkey = "a"', "tls.key: unsafe_plaintext", 17),
         ("unsafe_plaintext = true", 'certificate="a"\nkey="b"\nauthority="c"', "nobody may connect", 9),
@@ -94,6 +98,31 @@ def test_every_error_names_the_line_and_the_cure(
         assert caught.value.where == f"{site.config}, line {line}"
     done = CliRunner().invoke(cli, ["guard", "--config", str(site.config), "--check", "--json"])
     assert (done.exit_code, json.loads(done.stdout)["error"]) == (2, "SettingsError")
+
+
+def test_a_guard_may_stand_between_two_can_buses(repository: Path, site: GuardSite) -> None:
+    pytest.importorskip("can")
+    pytest.importorskip("canopen")
+    (profile,) = (repository / "examples/can").glob("*.toml")
+    lines = site.config.read_text().splitlines()
+    cut = [
+        line
+        for line in lines
+        if not line.startswith(("listen", "connect", "unsafe_pl", "[host", "[gantry", "[tls"))
+    ]
+    text = "\n".join(cut).replace('type = "stream"', 'type = "can"')
+    table = f'[can]\nprofile = "{profile}"\ninterface = "virtual"\nhost = "h"\ngantry = "g"\n'
+    site.config.write_text(f"{text}\n{table}")
+    config = load_config(site.config)
+    assert (config.stream, config.weakenings) == (None, ())
+
+    async def scene() -> None:
+        link = link_of(verified(config))
+        assert isinstance(link, Link)
+        await link.close()
+
+    asyncio.run(scene())
+    assert looks(site)[1]["link"]["facts"]["gantry"] == "g"
 
 
 @given(st.binary(max_size=200))

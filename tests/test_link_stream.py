@@ -323,7 +323,7 @@ def test_a_host_that_floods_does_not_delay_a_stop_of_another_connection() -> Non
             other.say(b'{"type":"stop"}\n')
             await ear.wait("host_said", 10_001)
             place = [isinstance(message, Stop) for _, message in ear.of("host_said")].index(True)
-            assert place < 9_000  # it did not wait for the whole flood
+            assert place < 2_000  # it did not wait for the flood, nor for what one read brings of it
 
     asyncio.run(scene())
 

@@ -78,6 +78,17 @@ class StreamConfig:
     silence_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class CanConfig:
+    """``[can]``: the profile of the gantry, and a bus on each side."""
+
+    profile: Path
+    interface: str
+    host: str
+    gantry: str
+    options: tuple[tuple[str, int], ...] = ()
+
+
 @dataclass(frozen=True)
 class GuardConfig:
     """All of ``guard.toml``.
@@ -92,8 +103,10 @@ class GuardConfig:
         Under which identifiers are hashed; the one of training.
     stream : StreamConfig or None
         Set for a stream link.
-    link_table : Section or None
-        The table of another kind of link, for its own reader.
+    can : CanConfig or None
+        Set for a CANopen link.
+    dicom : Section or None
+        The table of a DICOM link, for `dicom_config`: that guard is a process of another kind.
     weakenings : tuple of str
         Everything ``unsafe_...`` in the file.
     """
@@ -107,7 +120,8 @@ class GuardConfig:
     audit: AuditConfig
     control: ControlConfig
     stream: StreamConfig | None
-    link_table: Section | None = field(default=None, repr=False, compare=False)
+    can: CanConfig | None = None
+    dicom: Section | None = field(default=None, repr=False, compare=False)
     weakenings: tuple[str, ...] = ()
 
 
@@ -142,7 +156,8 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
     if silence < 2 * heartbeat:
         raise link.fail("shorter than two heartbeats", "silence", f"give at least {2 * heartbeat:g}")
     stream = reader.stream(top, heartbeat, silence) if kind is LinkType.STREAM else None
-    table = None if kind is LinkType.STREAM else top.section(kind.value, needed=True)
+    can = reader.can(top.section("can", needed=True)) if kind is LinkType.CAN else None
+    dicom = top.section("dicom", needed=True) if kind is LinkType.DICOM else None  # read by `dicom_config`
     link.done()
     site = top.section("site")
     site_key = reader.path(site, "key", None)
@@ -157,7 +172,8 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
         reader.audit(top.section("audit", needed=True)),
         reader.control(top.section("control", needed=True)),
         stream,
-        table,
+        can,
+        dicom,
         tuple(reader.weak),
     )
     top.done()
@@ -245,6 +261,23 @@ class _Reader:
                 "is asked of nobody without TLS", "names" if names else "fingerprints", "remove it"
             )
         return Pins(frozenset(names), frozenset(digest.lower() for digest in digests))
+
+    def can(self, section: Section) -> CanConfig:
+        """[can]. ``port`` is that of a multicast bus."""
+        port = section.whole("port", 0, high=65535)
+        found = CanConfig(
+            self.path(section, "profile"),
+            section.text("interface", "socketcan", most=64),
+            section.text("host", most=64, pattern=r"\S+"),
+            section.text("gantry", most=64, pattern=r"\S+"),
+            (("port", port),) if port else (),
+        )
+        if found.host == found.gantry:
+            raise section.fail(
+                "both sides are the same bus", "gantry", "give two buses: the guard stands between"
+            )
+        section.done()
+        return found
 
     def policy(self, section: Section) -> PolicyConfig:
         """[policy]."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from scanward import keys
 from scanward.errors import AuditError, LinkError, ScanwardError
-from scanward.guard.config import GuardConfig
+from scanward.guard.config import GuardConfig, LinkType
 from scanward.guard.relay_run import Verified, judge_settings, told_by_log, verified
 from scanward.transport.tls import certificate_facts, client_context, refuse_expired, server_context
 
@@ -71,9 +71,15 @@ def _bare(config: GuardConfig) -> Verified:
 
 
 def _link(config: GuardConfig) -> Look:
-    stream = config.stream
-    if stream is None:
-        return Look("link", {"type": config.link.value})
+    stream, can = config.stream, config.can
+    if can is not None:
+        from scanward.codecs.canopen_profile_toml import load_profile
+
+        load_profile(can.profile)
+        return Look(
+            "link", {"type": "can", "host": can.host, "gantry": can.gantry, "profile": str(can.profile)}
+        )
+    assert stream is not None  # the configuration holds one of the two
     facts: dict[str, Any] = {
         "type": config.link.value,
         "hosts connect to": "{}:{}".format(*stream.listen),

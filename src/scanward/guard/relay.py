@@ -399,7 +399,9 @@ class Relay:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_due = due
-        self._timer = None if math.isinf(due) else self._loop.call_at(due, self._tick)
+        # never at once: a gate that is due and stays so must not keep the loop from its sockets
+        soonest = self._loop.time() + 0.001
+        self._timer = None if math.isinf(due) else self._loop.call_at(max(due, soonest), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

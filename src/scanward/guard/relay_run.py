@@ -21,7 +21,7 @@ from scanward.audit.frames import Kind
 from scanward.audit.reading import read, segments_of
 from scanward.commands import Device
 from scanward.errors import AuditError, InputError, ScanwardError, SettingsError
-from scanward.guard.config import GuardConfig, LinkType
+from scanward.guard.config import GuardConfig
 from scanward.guard.control import ControlServer
 from scanward.guard.control_desk import ControlDesk
 from scanward.guard.ipc import JudgeSettings
@@ -102,9 +102,9 @@ def judge_settings(found: Verified) -> JudgeSettings:
 
 
 def link_of(found: Verified) -> Link:
-    """The link that the configuration asks for."""
-    config, stream = found.config, found.config.stream
-    if config.link is LinkType.STREAM and stream is not None:
+    """The link that the configuration asks for; ScanwardError when its files or buses cannot be used."""
+    config, stream, can = found.config, found.config.stream, found.config.can
+    if stream is not None:
         return StreamLink(
             StreamSettings(
                 config.device,
@@ -119,10 +119,19 @@ def link_of(found: Verified) -> Link:
                 stream.silence_s,
             )
         )
-    raise SettingsError(
-        f"a guard does not run a link of type {config.link.value}",
-        str(config.path),
-        f"see `scanward {config.link.value} --help`",
+    assert can is not None  # the configuration holds one of the two
+    # Late: a guard on TCP needs no CAN library.
+    from scanward.codecs.canopen_profile_toml import load_profile as load_can_profile
+    from scanward.links.can import CanLink
+    from scanward.transport.can import CanBus
+
+    profile = load_can_profile(can.profile)
+    options: dict[str, Any] = dict(can.options)
+    return CanLink(
+        profile,
+        CanBus(can.interface, can.host, **options),
+        CanBus(can.interface, can.gantry, **options),
+        Identifiers(found.site_key).hide,
     )
 
 
@@ -277,7 +286,7 @@ async def run(
     """
     guard = Guard(found, link or link_of(found), recordings)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, guard.ended.set)
     try:
         await guard.start()
@@ -285,7 +294,7 @@ async def run(
         await guard.ended.wait()
     finally:
         await guard.close()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
     if guard.crashed is not None:
         error = guard.crashed
