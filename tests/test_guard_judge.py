@@ -410,7 +410,8 @@ def test_a_judge_that_dies_or_hangs_in_the_middle_is_replaced(
     small_bundle: Trained, tmp_path: Path, examinations: list[tuple[Command, ...]], how: signal.Signals
 ) -> None:
     async def scene() -> None:
-        async with judged(settings(small_bundle, tmp_path), 1.0) as (client, ear):
+        # no ping in the meantime: the question itself has to find out
+        async with judged(settings(small_bundle, tmp_path), 1.0, ping_s=600.0) as (client, ear):
             await ear.wait("ready")
             first = client.pid
             os.kill(first, signal.SIGSTOP)  # so that it cannot have answered before it dies

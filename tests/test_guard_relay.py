@@ -409,6 +409,8 @@ def test_events_that_follow_from_an_effect_wait_for_their_turn() -> None:
         book.commit()
         assert relay.view().armed == "L1"
         assert crashes == []
+        kinds = [said["kind"] for said in book.said]
+        assert kinds.index("sent") < kinds.index("armed")  # the effects of one event before those of the next
         relay.end()
 
     asyncio.run(whole())

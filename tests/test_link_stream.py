@@ -183,6 +183,7 @@ def test_losing_one_connection_of_the_gantry_is_losing_both() -> None:
             gantry.writers["stop"].transport.abort()
             await ear.wait("gantry_lost")
             await ear.wait("gantry_up", 2)
+            assert len(gantry.got("hello")) == 4  # the one that was left was given up too
 
     asyncio.run(scene())
 
