@@ -31,6 +31,7 @@ from _dicom import (
     wait_for,
 )
 from _guard import ANNA, CARL, DEVICE_TOML, SITE_KEY, policy_text
+from _guard_site import GuardSite
 from dicom_builders.dose_reports import event, report, to_bytes
 from scanward.audit.frames import Kind
 from scanward.audit.reading import read
@@ -205,10 +206,10 @@ def test_a_configuration_that_makes_no_sense_names_the_line(
 
 
 def test_a_configuration_of_another_guard_is_refused(tmp_path: Path) -> None:
-    config = site(tmp_path / "site", Peer(LOCAL, 104, "S"), 11112, **{'"dicom"': '"can"', "[dicom": "[can"})
+    config = GuardSite.make(tmp_path / "site", 1, None).config
     done = CliRunner().invoke(cli, ["dicom", "serve", "--config", str(config), "--check"])
     assert done.exit_code == 2
-    assert "for a link of type can" in done.output
+    assert "for a link of type stream" in done.output
 
 
 def test_a_book_that_others_can_write_to_is_refused(tmp_path: Path) -> None:

@@ -97,13 +97,13 @@ def load(path: Path) -> tuple[DicomSettings, GuardConfig]:
         Unreadable, malformed, not of a DICOM guard: what, line, cure.
     """
     config = load_config(path)
-    if config.link is not LinkType.DICOM or config.link_table is None:
+    if config.link is not LinkType.DICOM or config.dicom is None:
         raise SettingsError(
             f"the configuration is for a link of type {config.link.value}",
             str(path),
             'give one with [link] type = "dicom"',
         )
-    return settings_of(config.link_table, config), config
+    return settings_of(config.dicom, config), config
 
 
 def settings_of(section: Section, config: GuardConfig) -> DicomSettings:
