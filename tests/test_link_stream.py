@@ -318,13 +318,35 @@ def test_a_gantry_that_talks_nonsense_is_dropped() -> None:
 
 def test_a_host_that_floods_does_not_delay_a_stop_of_another_connection() -> None:
     async def scene() -> None:
-        async with linked() as (link, ear, _), host(link.port) as flood, host(link.port, "stop") as other:
+        bounds = replace(QUICK, messages_burst=1e6)
+        async with (
+            linked(bounds=bounds) as (link, ear, _),
+            host(link.port) as flood,
+            host(link.port, "stop") as other,
+        ):
             await ear.wait("host_up", 2)
             flood.say(b'{"type":"cancel","id":"a","load":"b"}\n' * 10_000)
             other.say(b'{"type":"stop"}\n')
             await ear.wait("host_said", 10_001)
             place = [isinstance(message, Stop) for _, message in ear.of("host_said")].index(True)
             assert place < 2_000  # it did not wait for the flood, nor for what one read brings of it
+
+    asyncio.run(scene())
+
+
+def test_more_messages_than_any_host_has_end_its_connection_and_stops_do_not_count() -> None:
+    async def scene() -> None:
+        async with linked() as (link, ear, _), host(link.port) as played, host(link.port, "stop") as other:
+            other.say(b'{"type":"stop"}\n' * 1000)
+            played.say(b'{"type":"stop"}\n' * 1000)
+            await ear.wait("host_said", 2000)
+            played.say(b'{"type":"cancel","id":"a","load":"b"}\n' * 1000)
+            assert "too many messages" in await refused(played)
+            await ear.wait("malformed")
+            passed = [m for _, m in ear.of("host_said") if isinstance(m, Cancel)]
+            assert 100 < len(passed) <= QUICK.messages_burst
+            other.say(b'{"type":"stop"}\n')
+            await ear.wait("host_said", 2001 + len(passed))
 
     asyncio.run(scene())
 
@@ -506,8 +528,14 @@ def test_handshakes_that_never_end_do_not_keep_a_host_out(authority: Authority) 
         bounds = replace(QUICK, strangers=4, handshake_s=5.0)
         async with linked(gantry, **_secured(authority, bounds=bounds)) as (link, ear, _):
             mute = [await asyncio.open_connection("127.0.0.1", link.port) for _ in range(20)]
-            async with host(link.port, context=client_context(authority.files("host"))):
+            async with host(link.port, context=client_context(authority.files("host"))) as played:
                 await ear.wait("host_up")
+                begun = asyncio.get_running_loop().time()
+                flood = [asyncio.open_connection("127.0.0.1", link.port) for _ in range(60)]
+                mute += list(await asyncio.gather(*flood))
+                played.say(b'{"type":"stop"}\n')
+                await ear.wait("host_said")
+                assert asyncio.get_running_loop().time() - begun < WAIT
             for _, writer in mute:
                 writer.transport.abort()
 

@@ -170,6 +170,10 @@ class TcpBounds:
     slow_reader_s: float = 3.0  # s that a peer may leave bytes waiting; as long as it may be silent
     lines_at_once: int = 8  # lines read from one connection before the others have their turn: some 1 ms
     strangers: int = 32  # connections whose peer is not known yet; the oldest gives way to the newest
+    strangers_each: int = 8  # of these from one address: others' floods do not keep a host out
+    handshakes_s: float = 100.0  # TLS handshakes begun in a second; each takes some 1 ms of the relay
+    messages_s: float = 100.0  # messages of one host in a second, stops apart; an honest one has 20 at its worst
+    messages_burst: float = 200.0  # messages of one host at once
     connections: int = 16  # connections of known peers; a host needs two, a restarted one four
     shutdown_s: float = 1.0  # s for the peer to close its half
     reconnect_s: float = 0.2  # s until the gantry is tried again; doubled each time

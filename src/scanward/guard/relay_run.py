@@ -6,6 +6,7 @@ This is the relay's process. It must load neither numpy nor anything that brings
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import time
@@ -45,6 +46,7 @@ NO_DEVICE: Final = (
     " outside an approved study."
 )
 _SEGMENTS_READ: Final = 2  # of the log at a start: a running examination is not older than a day
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _OF_THE_GATE: Final = 0.9  # share of the gate's own patience after which the judge is killed
 
 
@@ -120,19 +122,9 @@ def link_of(found: Verified) -> Link:
             )
         )
     assert can is not None  # the configuration holds one of the two
-    # Late: a guard on TCP needs no CAN library.
-    from scanward.codecs.canopen_profile_toml import load_profile as load_can_profile
-    from scanward.links.can import CanLink
-    from scanward.transport.can import CanBus
+    from scanward.guard.can_link import can_link  # late: a guard on TCP needs no CAN library
 
-    profile = load_can_profile(can.profile)
-    options: dict[str, Any] = dict(can.options)
-    return CanLink(
-        profile,
-        CanBus(can.interface, can.host, **options),
-        CanBus(can.interface, can.gantry, **options),
-        Identifiers(found.site_key).hide,
-    )
+    return can_link(config, found.device, found.site_key)
 
 
 def told_by_log(folder: Path) -> tuple[Told, str]:
@@ -258,6 +250,10 @@ class Guard:
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What asyncio would only log: an exception that nobody caught."""
         error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            # Too many files or too little memory to accept one more stranger: known, and asyncio tries again.
+            self.relay.log_note("accept", {"reason": error.strerror})
+            return
         self.relay.crash(error if error is not None else RuntimeError(str(context.get("message"))))
 
     def _record(self, kind: str, data: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 
 from scanward.codecs.stream import HEARTBEAT, decode_host, encode
-from scanward.commands.wire import Channel, Heartbeat, Hello, Refused, ToHost
+from scanward.commands.wire import Channel, Heartbeat, Hello, Refused, Stop, ToHost
+from scanward.config import TcpBounds
 from scanward.errors import DecodeError, LinkError
 from scanward.links.base import Side, Sink, digest_of
 from scanward.links.identifiers import Identifiers
@@ -16,11 +18,19 @@ from scanward.transport.tcp import LineConnection, LineServer
 
 @dataclass(slots=True)
 class _Host:
-    """One connection. ``hello`` is None until it said who it is."""
+    """One connection. ``hello`` is None until it said who it is; ``left`` messages may come at ``since``."""
 
     number: int
     connection: LineConnection
+    left: float
+    since: float
     hello: Hello | None = None
+
+    def many(self, bounds: TcpBounds, now: float) -> bool:
+        """Whether one more message is too many. Stops are not asked."""
+        self.left = min(bounds.messages_burst, self.left + (now - self.since) * bounds.messages_s) - 1.0
+        self.since = now
+        return self.left < 0.0
 
 
 class HostSide:
@@ -38,6 +48,7 @@ class HostSide:
         self._numbers: dict[int, _Host] = {}
         self._last = 0
         self._deaf = False  # closing: nothing is told any more
+        self._clock = asyncio.get_running_loop().time
 
     async def start(self) -> None:
         """Listen; LinkError when that is not possible."""
@@ -97,7 +108,8 @@ class HostSide:
         if len(self._hosts) >= self._settings.bounds.connections:
             self._make_room()
         self._last += 1
-        host = _Host(self._last, connection)
+        bounds = self._settings.bounds
+        host = _Host(self._last, connection, bounds.messages_burst, self._clock())
         self._hosts[connection] = host
         self._numbers[host.number] = host
 
@@ -112,7 +124,9 @@ class HostSide:
         except DecodeError as error:
             self._refuse(connection, error.what, line)
             return
-        if host.hello is None:
+        if not isinstance(message, Stop) and host.many(self._settings.bounds, self._clock()):
+            self._refuse(connection, "too many messages a second", line)
+        elif host.hello is None:
             if isinstance(message, Hello):
                 self._greet(host, message, line)
             else:

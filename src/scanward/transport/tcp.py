@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from scanward.config import TCP_BOUNDS, TcpBounds
@@ -81,8 +82,7 @@ class LineConnection(asyncio.Protocol):
         """The socket is there, and TLS where it is asked for."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        name = transport.get_extra_info("peername")
-        self.peer = f"{name[0]}:{name[1]}" if name else "?"
+        self.peer = _names(transport)[1]
         transport.set_write_buffer_limits(high=self._bounds.write_bytes // 8)
         _tuned(transport.get_extra_info("socket"), self._bounds)
         if self._over:  # given up while it was being made
@@ -276,7 +276,8 @@ class LineServer:
         self._context = context
         self._bounds = bounds
         self._server: asyncio.Server | None = None
-        self._strangers: dict[asyncio.Task[None], asyncio.Transport] = {}
+        self._strangers: dict[asyncio.Task[None], _Stranger] = {}
+        self._next = 0.0  # when the next handshake may begin
 
     async def start(self, host: str, port: int) -> None:
         """Listen on ``host``:``port``; LinkError when that is not possible."""
@@ -302,26 +303,39 @@ class LineServer:
             self._server.close()
         strangers = list(self._strangers)
         for task in strangers:
-            task.cancel()
+            self._give_way(task)
         await asyncio.gather(*strangers, return_exceptions=True)
 
     def _door(self) -> asyncio.Protocol:
         return _Door(self._entered)
 
     def _entered(self, transport: asyncio.Transport) -> None:
-        task = asyncio.get_running_loop().create_task(self._handshake(transport))
-        self._strangers[task] = transport
+        address, peer = _names(transport)
+        task = asyncio.get_running_loop().create_task(self._handshake(transport, peer))
+        self._strangers[task] = _Stranger(transport, address)
         task.add_done_callback(lambda done: self._strangers.pop(done, None))
-        if len(self._strangers) > self._bounds.strangers:
-            oldest = next(iter(self._strangers))
-            self._strangers[oldest].abort()
-            oldest.cancel()
+        same = [task for task, stranger in self._strangers.items() if stranger.address == address]
+        if len(same) > self._bounds.strangers_each:
+            self._give_way(same[0])
+        elif len(self._strangers) > self._bounds.strangers:
+            self._give_way(next(iter(self._strangers)))
 
-    async def _handshake(self, transport: asyncio.Transport) -> None:
+    def _give_way(self, task: asyncio.Task[None]) -> None:
+        self._strangers[task].transport.abort()
+        task.cancel()
+
+    async def _turn(self) -> None:
+        """Handshakes are paced: whoever floods them slows strangers down, and nobody who is known already."""
+        now = asyncio.get_running_loop().time()
+        self._next = max(self._next, now) + 1.0 / self._bounds.handshakes_s
+        await asyncio.sleep(self._next - now - 1.0 / self._bounds.handshakes_s)
+
+    async def _handshake(self, transport: asyncio.Transport, peer: str) -> None:
         assert self._context is not None
+        await self._turn()
+        if transport.is_closing():
+            return
         connection = self._factory()
-        name = transport.get_extra_info("peername")
-        peer = f"{name[0]}:{name[1]}" if name else "?"
         try:
             secured = await asyncio.get_running_loop().start_tls(
                 transport,
@@ -331,13 +345,25 @@ class LineServer:
                 ssl_handshake_timeout=self._bounds.handshake_s,
                 ssl_shutdown_timeout=self._bounds.shutdown_s,
             )
-        except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are OSErrors
+        # ssl.SSLError, ConnectionError and TimeoutError are OSErrors; RuntimeError: it went while we began
+        except (OSError, RuntimeError) as error:
             transport.abort()
             self._listener.wrong(None, f"no TLS with {peer}: {_words(error)}", b"")
             return
-        if secured is None:
-            return
-        connection.connection_made(secured)
+        if secured is not None:
+            connection.connection_made(secured)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stranger:
+    transport: asyncio.Transport
+    address: str
+
+
+def _names(transport: asyncio.BaseTransport) -> tuple[str, str]:
+    """Address, and address with port, of a peer."""
+    name = transport.get_extra_info("peername")
+    return (str(name[0]), f"{name[0]}:{name[1]}") if name else ("", "?")
 
 
 class _Door(asyncio.Protocol):
