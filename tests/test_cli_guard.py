@@ -19,6 +19,7 @@ from _guard_site import SIGMA, GuardSite, hello, load_line, trigger_line
 from _stream import Authority, Gantry, host, plain_gantry
 from _trained import Trained
 from scanward.cli.main import cli
+from scanward.codecs.canopen_profile_toml import KIND
 from scanward.commands import Command, Examination, Role
 from scanward.errors import ScanwardError, SettingsError
 from scanward.guard.config import LinkType, load_config, parse_config
@@ -103,7 +104,11 @@ def test_every_error_names_the_line_and_the_cure(
 def test_a_guard_may_stand_between_two_can_buses(repository: Path, site: GuardSite) -> None:
     pytest.importorskip("can")
     pytest.importorskip("canopen")
-    (profile,) = (repository / "examples/can").glob("*.toml")
+    profile = site.config.parent / "gantry.toml"
+    for file in (repository / "examples/can").iterdir():
+        (profile.parent / file.name).write_bytes(file.read_bytes())
+    profile.write_bytes((repository / "examples/can/emulated-ct.toml").read_bytes())
+    sign(profile, KIND, profile.read_bytes(), SITE_KEY)
     lines = site.config.read_text().splitlines()
     cut = [
         line

@@ -207,7 +207,9 @@ def changed(old: str, new: str, count: int = 1) -> str:
         (changed("version = 1", "version = 0"), "version"),
         (changed("node = 1 ", "node = 128 "), "node"),
         (changed('sync = "plain"', 'sync = "often"'), "sync"),
-        (changed("version = 1", 'version = 1\nkind = "x"'), "unknown key"),
+        (changed("version = 1", 'version = 1\ncolour = "x"'), "unknown key"),
+        (changed('kind = "scanward.can-profile"', ""), "no kind"),
+        (changed('eds_sha256 = "', 'eds_sha256 = "0'), "is not that of the data sheet"),
         (changed("[identity]", "[more]\na = 1\n[identity]"), "unknown key"),
         (changed("vendor = 0x5CA1", ""), "no vendor and product"),
         (changed('at = "2011:01"', 'at = "2099:01"'), "no entry 2099h:01"),
@@ -287,7 +289,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_digest_follows_every_byte() -> None:
     assert read_profile(TOML, sheet()).digest == profile().digest
     assert read_profile(TOML + "#", sheet()).digest != profile().digest
-    assert read_profile(TOML, sheet() + "\n").digest != profile().digest
+    unbound = re.sub("eds_sha256 = .*", "", TOML)
+    assert read_profile(unbound, sheet() + "\n").digest != read_profile(unbound, sheet()).digest
+    with pytest.raises(SettingsError, match="not that of the data sheet"):
+        read_profile(TOML, sheet() + "\n")
 
 
 # --- frames as text

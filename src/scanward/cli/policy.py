@@ -11,15 +11,20 @@ import click
 
 from scanward.cli.keys import ask_passphrase
 from scanward.cli.output import escape, note, print_json
+from scanward.codecs.canopen_profile import CanProfile
+from scanward.codecs.canopen_profile_toml import KIND
+from scanward.codecs.canopen_sdo import address_text
 from scanward.commands import Device, Mode
 from scanward.config import POLICY_BOUNDS
 from scanward.errors import PolicyError, SettingsError
+from scanward.guard.can_link import parsed_profile
 from scanward.guard.policy import Policy
 from scanward.guard.policy_read import parse_policy
 from scanward.guard.policy_signing import POLICY, PROFILE, read_bytes, read_signed, sign
 from scanward.guard.profile import DeviceProfile
 from scanward.guard.profile_read import parse_profile
 from scanward.keys import SigningKey, VerifyKey
+from scanward.transport.can_frames import CanFrame
 
 _PROFILE_HELP = "The device profile that the policy goes with.  [default: device.toml beside it]"
 
@@ -109,7 +114,7 @@ def new(
 def check(
     path: Path, profile_path: Path | None, trust: Sequence[Path], model: Path | None, as_json: bool
 ) -> None:
-    """Read a policy or device profile, and say in words what it does.
+    """Read a policy, device profile or CAN profile, and say in words what it does.
 
     \b
     Example:
@@ -139,7 +144,7 @@ def check(
 @click.option("--profile", "profile_path", type=click.Path(path_type=Path), help=_PROFILE_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the signature's path as JSON.")
 def sign_command(path: Path, key_path: Path, profile_path: Path | None, as_json: bool) -> None:
-    """Check a policy or device profile, then sign it: PATH.sig is written beside it.
+    """Check a policy, device profile or CAN profile, then sign it: PATH.sig is written beside it.
 
     \b
     Example:
@@ -177,8 +182,10 @@ def key_command(path: Path, as_json: bool) -> None:
         click.echo(f'key = "{key.raw.hex()}"')
 
 
-def _read(path: Path, profile_path: Path | None) -> tuple[str, Policy | DeviceProfile]:
+def _read(path: Path, profile_path: Path | None) -> tuple[str, Policy | DeviceProfile | CanProfile]:
     data = read_bytes(path, POLICY_BOUNDS.file_bytes)
+    if KIND.encode() in data:
+        return KIND, parsed_profile(data, path)
     if PROFILE.encode() in data and POLICY.encode() not in data:
         return PROFILE, parse_profile(data, str(path), _digest(data))
     beside = profile_path or path.with_name("device.toml")
@@ -215,10 +222,25 @@ def _beside_recordings(policy: Policy, model: Path, trust: Sequence[Path]) -> li
     ]
 
 
-def _says(made: Policy | DeviceProfile) -> Any:
+def _says_can(made: CanProfile) -> Any:
+    """What may cross a CANopen wire."""
+    for (number, data), rule in sorted(made.exact.items()):
+        yield f"{CanFrame(number, data)} passes at once: {rule.kind}{f' ({rule.stop})' if rule.stop else ''}"
+    for number, rules in sorted(made.patterns.items()):
+        yield f"process data {number:03X}h: {', '.join(rule.kind for rule in rules)}"
+    kinds = {rule.kind for rule in made.objects.values()}
+    for kind in sorted(kinds):
+        held = [a for a, rule in made.objects.items() if rule.kind is kind]
+        yield f"{len(held)} objects: {kind}, from {address_text(min(held))} to {address_text(max(held))}"
+
+
+def _says(made: Policy | DeviceProfile | CanProfile) -> Any:
     """What a file says, line by line."""
     device = made.device
     yield f"for {device.manufacturer} {device.model} {device.serial or '(every one)'}, version {made.version}"
+    if isinstance(made, CanProfile):
+        yield from _says_can(made)
+        return
     if isinstance(made, DeviceProfile):
         for name, envelope in made.ranges.items():
             yield f"nothing passes with {name} outside {envelope.low:g} to {envelope.high:g}"

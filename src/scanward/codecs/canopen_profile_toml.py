@@ -30,6 +30,8 @@ from scanward.commands.model import Device, Role
 from scanward.config import CAN_BOUNDS, CanBounds
 from scanward.errors import InputError, SettingsError
 
+KIND = "scanward.can-profile"  # first line of [profile], and what its signature is for
+
 
 def load_profile(path: Path, bounds: CanBounds = CAN_BOUNDS) -> CanProfile:
     """The profile at ``path``; its data sheet lies beside it, under the name that the profile gives.
@@ -40,14 +42,26 @@ def load_profile(path: Path, bounds: CanBounds = CAN_BOUNDS) -> CanProfile:
         SettingsError or DecodeError for a file that cannot be used, with its place.
     """
     text = _text(path, bounds.profile_bytes)
+    name, _ = sheet_of(text, str(path))
+    return read_profile(text, _text(path.parent / name, bounds.eds_bytes), str(path), bounds)
+
+
+def sheet_of(text: str, where: str) -> tuple[str, str]:
+    """Name of the data sheet, a file beside the profile, and its SHA-256 ("" when the profile names none)."""
+    about = _whole(text, where).table("profile")
+    name = about.text("eds")
+    if Path(name).name != name or not name:
+        raise SettingsError(
+            f"no data sheet {name!r}", about.where, 'name a file beside the profile: eds = "x.eds"'
+        )
+    return name, about.text("eds_sha256", "")
+
+
+def _whole(text: str, where: str) -> Table:
     try:
-        name = tomllib.loads(text).get("profile", {}).get("eds", "")
-    except (tomllib.TOMLDecodeError, AttributeError):
-        name = ""  # read_profile says it better
-    if not isinstance(name, str) or Path(name).name != name or not name:
-        name = ""
-    sheet = _text(path.parent / name, bounds.eds_bytes) if name else ""
-    return read_profile(text, sheet, str(path), bounds)
+        return Table(tomllib.loads(text), where)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"not TOML: {error}", where, "see docs/can.md for the form") from error
 
 
 def _text(path: Path, most: int) -> str:
@@ -72,18 +86,18 @@ def read_profile(text: str, sheet: str, where: str = "profile", bounds: CanBound
     InputError
         SettingsError for the profile, DecodeError for the data sheet.
     """
-    try:
-        whole = Table(tomllib.loads(text), where)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"not TOML: {error}", where, "see docs/can.md for the form") from error
+    whole = _whole(text, where)
     about = whole.table("profile")
     node = about.integer("node", 1, 127)
     host = about.integer("host", 1, 127) if "host" in about else None
-    about.text("eds")
-    if not sheet:
+    about.choice("kind", [KIND])
+    sheet_of(text, where)
+    wanted = about.text("eds_sha256", "")
+    if wanted and wanted != hashlib.sha256(sheet.encode()).hexdigest():
         raise SettingsError(
-            "no data sheet", about.where, 'name a file beside the profile: eds = "device.eds"'
+            "eds_sha256 is not that of the data sheet", about.where, "use sha256sum, and look again"
         )
+    about.text("eds")
     eds = read_eds(sheet, node, bounds)
     device = _device(whole.table("device"))
     identity = _identity(whole, eds)

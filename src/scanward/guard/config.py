@@ -80,13 +80,14 @@ class StreamConfig:
 
 @dataclass(frozen=True, slots=True)
 class CanConfig:
-    """``[can]``: the profile of the gantry, and a bus on each side."""
+    """``[can]``: the profile of the gantry, and a bus on each side. ``record``: a log of every frame, or None."""
 
     profile: Path
     interface: str
     host: str
     gantry: str
     options: tuple[tuple[str, int], ...] = ()
+    record: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ class _Reader:
         return Pins(frozenset(names), frozenset(digest.lower() for digest in digests))
 
     def can(self, section: Section) -> CanConfig:
-        """[can]. ``port`` is that of a multicast bus."""
+        """[can]. ``port`` is that of a multicast bus towards the host; the gantry's has the next one."""
         port = section.whole("port", 0, high=65535)
         found = CanConfig(
             self.path(section, "profile"),
@@ -271,6 +272,7 @@ class _Reader:
             section.text("host", most=64, pattern=r"\S+"),
             section.text("gantry", most=64, pattern=r"\S+"),
             (("port", port),) if port else (),
+            self.path(section, "record", None),
         )
         if found.host == found.gantry:
             raise section.fail(

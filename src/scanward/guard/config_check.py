@@ -14,7 +14,7 @@ from typing import Any
 
 from scanward import keys
 from scanward.errors import AuditError, LinkError, ScanwardError
-from scanward.guard.config import GuardConfig, LinkType
+from scanward.guard.config import GuardConfig
 from scanward.guard.relay_run import Verified, judge_settings, told_by_log, verified
 from scanward.transport.tls import certificate_facts, client_context, refuse_expired, server_context
 
@@ -73,12 +73,9 @@ def _bare(config: GuardConfig) -> Verified:
 def _link(config: GuardConfig) -> Look:
     stream, can = config.stream, config.can
     if can is not None:
-        from scanward.codecs.canopen_profile_toml import load_profile
+        from scanward.guard.can_link import facts_of
 
-        load_profile(can.profile)
-        return Look(
-            "link", {"type": "can", "host": can.host, "gantry": can.gantry, "profile": str(can.profile)}
-        )
+        return Look("link", facts_of(config))
     assert stream is not None  # the configuration holds one of the two
     facts: dict[str, Any] = {
         "type": config.link.value,

@@ -46,6 +46,8 @@ class CanLink(Link):
         Turns StudyInstanceUID, PatientID and the serial number into keyed hashes.
     tap : callable or None
         See `Tap`: for recording.
+    closing : callable or None
+        Called when nothing more will be told to ``tap``.
 
     Attributes
     ----------
@@ -60,6 +62,7 @@ class CanLink(Link):
         gantry: CanBus,
         hide: Hide,
         tap: Tap | None = None,
+        closing: Callable[[], None] | None = None,
         bounds: CanBounds = CAN_BOUNDS,
     ) -> None:
         self._profile = profile
@@ -67,6 +70,7 @@ class CanLink(Link):
         self._gantry = gantry
         self._session = CanSession(profile, hide, bounds)
         self._tap = tap
+        self._closing = closing
         self._bounds = bounds
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,6 +97,8 @@ class CanLink(Link):
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._host.close)
         await loop.run_in_executor(None, self._gantry.close)
+        if self._closing is not None:
+            await loop.run_in_executor(None, self._closing)
         if self._switch is not None:
             sys.setswitchinterval(self._switch)
         self._sink = None
