@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from _guard import SCANNER, answer, element, load, policy
+from _guard_site import GuardSite
 from scanward.codecs.stream import command_to_json
 from scanward.commands import Command, Mode, Verdict
 from scanward.commands.wire import (
@@ -33,13 +34,16 @@ from scanward.commands.wire import (
     Trigger,
 )
 from scanward.config import AUDIT_BOUNDS, RELAY_BOUNDS
-from scanward.errors import LinkError
+from scanward.errors import LinkError, ScanwardError
+from scanward.guard.config import load_config
 from scanward.guard.events import EmergencySet, Forecast, Log
 from scanward.guard.gate import Gate
 from scanward.guard.ipc import Answer, ElementShape, Question, Ready, layer_shape
 from scanward.guard.relay import Relay
 from scanward.guard.relay_audit import AuditPort
 from scanward.guard.relay_records import START, payload, retell
+from scanward.guard.relay_run import run as run_guard
+from scanward.guard.relay_run import verified
 from scanward.guard.states import Phase
 from scanward.keys import SigningKey, write_pair
 from scanward.links.base import Side
@@ -566,6 +570,52 @@ def test_a_writer_that_hangs_is_said_and_a_record_not_taken_is_told_before_a_lat
             await heard.until(lambda: heard.tokens[-1:] == [99])
 
     asyncio.run(scene())
+
+
+# --- the whole of it, with a link in memory
+
+
+@pytest.mark.parametrize("how", ["gate", "callback", "signal"])
+def test_a_guard_that_meets_the_unforeseen_drops_both_links_and_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    site = GuardSite.make(tmp_path, 4712, None, unsafe_shadow="true")
+    link = VirtualLink()
+    monkeypatch.setattr("gc.freeze", lambda: None)  # this process lives on
+
+    async def scene() -> None:
+        told: list[dict[str, Any]] = []
+        running = asyncio.create_task(
+            run_guard(verified(load_config(site.config)), told.append, tmp_path / "r", link)
+        )
+        async with asyncio.timeout(WAIT):
+            while not told:
+                await asyncio.sleep(0.01)
+        link.gantry_connects(Hello(SCANNER))
+        host = link.host_connects(Hello(SCANNER))
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        if how == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await running == 0
+            assert told[-1]["ended"] is True
+            return
+        if how == "gate":
+            monkeypatch.setattr(Gate, "handle", broken)
+            link.host_says(host, Stop())
+        else:
+            asyncio.get_running_loop().call_soon(broken)
+        with pytest.raises(ScanwardError, match="ZeroDivisionError: a bug"):
+            await running
+        assert link.dropped == "ZeroDivisionError: a bug"
+
+    asyncio.run(scene())
+    kinds = [said["kind"] for said in site.records()]
+    assert kinds[0] == "start"
+    assert ("crash" in kinds, "end" in kinds) == (how != "signal", how == "signal")
+    assert not (tmp_path / "c.sock").exists()
 
 
 def test_verdict_words_are_those_of_the_vocabulary() -> None:
