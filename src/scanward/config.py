@@ -98,9 +98,7 @@ class DicomBounds:
 
     pdu_bytes: int = 128 << 10  # bytes of one data PDU that we offer and accept; peers use 16 to 128 KiB
     association_pdu_bytes: int = 64 << 10  # bytes of an association PDU; 128 contexts need about 12 KiB
-    unanswered_bytes: int = (
-        16 << 20
-    )  # bytes a peer may send without being answered: one object, or all matches
+    unanswered_bytes: int = 16 << 20  # bytes a peer may send unanswered: one object, or all matches
     associations: int = 10  # at once; a site has one or two senders, and each costs three threads
     handshake_seconds: float = 5.0  # s for TLS; a handshake takes milliseconds
     negotiation_seconds: float = 10.0  # s from connection to association (ARTIM, PS3.8 9.1.5, leaves it open)
@@ -172,7 +170,9 @@ class TcpBounds:
     strangers: int = 32  # connections whose peer is not known yet; the oldest gives way to the newest
     strangers_each: int = 8  # of these from one address: others' floods do not keep a host out
     handshakes_s: float = 100.0  # TLS handshakes begun in a second; each takes some 1 ms of the relay
-    messages_s: float = 100.0  # messages of one host in a second, stops apart; an honest one has 20 at its worst
+    messages_s: float = (
+        100.0  # messages of one host in a second, stops apart; an honest one has 20 at its worst
+    )
     messages_burst: float = 200.0  # messages of one host at once
     connections: int = 16  # connections of known peers; a host needs two, a restarted one four
     shutdown_s: float = 1.0  # s for the peer to close its half
@@ -192,18 +192,16 @@ class CanBounds:
     sdo_answer_s: float = 0.5  # s for the gantry to answer one frame; after that the transfer has failed
     requests: int = 8  # transfers towards the gantry waiting for the channel; a host has one at a time
     answer_s: float = 0.2  # s a host's trigger waits for the gate before it is told to ask again
-    grant_s: float = (
-        10.0  # s in which the host asks again for a motion that was approved; then it is judged anew
-    )
-    load_interval_s: float = (
-        0.05  # s between two loads or motions put to the gate; a host asks once in seconds
-    )
+    grant_s: float = 10.0  # s in which the host asks again for an approved motion; then it is judged anew
+    load_interval_s: float = 0.05  # s between two loads or motions; a host asks once in seconds
     silent_s: float = 3.0  # s without a heartbeat after which an end counts as lost
     events: int = 2048  # messages waiting for the loop; beyond that the link drops both sides
     report_s: float = 1.0  # s in which the same refusal is reported once, with its count
     reports: int = 256  # different refusals counted apart in that time; the rest are counted together
     send_s: float = 0.05  # s a frame may wait for room in the controller's queue; 400 frames at 1 Mbit/s
-    switch_s: float = 0.0002  # s a busy loop may keep the interpreter from a bus reader; Python's own is 0.005
+    switch_s: float = (
+        0.0002  # s a busy loop may keep the interpreter from a bus reader; Python's own is 0.005
+    )
     profile_bytes: int = 256 << 10  # bytes of a profile; the example has 8 KiB
     eds_bytes: int = 4 << 20  # bytes of an electronic data sheet; 10,000 entries have some 2 MiB
     entries: int = 20_000  # entries of an object dictionary; real ones have hundreds to thousands
@@ -234,9 +232,7 @@ class RelayBounds:
 
     malformed_burst: float = 32.0  # malformed messages of one side recorded one by one; then by their number
     malformed_rate: float = 1.0  # such records a second in the long run: 50 MB a day at most
-    contexts: int = (
-        256  # examinations of which the guard's own sources are remembered; a day has some hundred
-    )
+    contexts: int = 256  # examinations of which the guard's own sources are kept; a day has some hundred
     config_bytes: int = 256 << 10  # bytes of guard.toml; an honest one has 3,000
     rows: int = 10_000  # commands that wait for the disk of recordings; some hours of scanning
 
@@ -245,7 +241,9 @@ class RelayBounds:
 class WatchBounds:
     """How the drift watch weighs what crosses many patients. Changing one changes what it promises."""
 
-    run: float = 100_000.0  # examinations; mean distance of two false alarms of one statistic is at least this
+    run: float = (
+        100_000.0  # examinations; mean distance of two false alarms of one statistic is at least this
+    )
     tolerance: float = 0.5  # share by which small p-values may be commoner than promised before it is drift
     rate_tolerance: float = 2.0  # times the budget that the alert rate may be before it is drift
     learn: int = 100  # doses of a protocol from which its usual dose is taken, unless it was given
