@@ -132,6 +132,9 @@ def test_history_counts_and_what_is_remembered_of_it_changes_nothing(
         question = Question(2, history=plain(commands[:cut]), chain=plain(commands[cut:]))
         small = JudgeRoom(onion, "", states=1)
         assert warm.answer(question) == JudgeRoom(onion, "").answer(question) == small.answer(question)
+        # the same commands after another beginning: what is remembered of them does not count
+        other = Question(2, history=plain(commands[1 : cut + 1]), chain=plain(commands[:1]))
+        assert warm.answer(other) == JudgeRoom(onion, "").answer(other)
     alone = JudgeRoom(onion, "").answer(Question(3, chain=plain(commands[1:2])))
     after = JudgeRoom(onion, "").answer(Question(3, history=plain(commands[:1]), chain=plain(commands[1:2])))
     assert alone != after  # the history is not ignored
