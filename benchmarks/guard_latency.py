@@ -327,7 +327,7 @@ async def measured(
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Gantry(arrived, stops, device), "127.0.0.1", 0)
     gantry_port = server.sockets[0].getsockname()[1]
-    site = _site(folder / "site", gantry_port, model, trust, device)
+    site = site_of(folder / "site", gantry_port, model, trust, device)
     beside, judge, port = await _beside(folder, model, trust, device)
     async with plain_relay(gantry_port) as plain_port:
         begun = time.perf_counter()
@@ -355,7 +355,8 @@ async def measured(
     return {"first_decision_s": first, "rates": rates, "stops": stopped, "examinations": len(later)}
 
 
-def _site(folder: Path, port: int, model: Path, trust: Path, device: Device) -> GuardSite:
+def site_of(folder: Path, port: int, model: Path, trust: Path, device: Device) -> GuardSite:
+    """A guard for this device and bundle."""
     site = GuardSite.make(folder, port, None)
     text = site.config.read_text()
     text = text.replace("50f51b90a2b817b60041", device.serial).replace("SIM 1.0", device.software)
