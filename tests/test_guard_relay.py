@@ -532,7 +532,7 @@ def test_the_port_tells_durability_and_outlives_its_writer(tmp_path: Path) -> No
             for token in range(1, 20):
                 port.send(token, b'{"kind":"x"}', reserved=False)
             await heard.until(lambda: heard.tokens[-1:] == [19])
-            assert heard.tokens == list(range(1, 20))
+            assert heard.tokens == sorted(set(heard.tokens))  # each stands for all before it
             first = port.pid
             os.kill(first, signal.SIGKILL)
             await heard.until(lambda: port.condition is Log.FAILED)
@@ -561,9 +561,7 @@ def test_a_writer_that_hangs_is_said_and_a_record_not_taken_is_told_before_a_lat
             finally:
                 os.kill(port.pid, signal.SIGCONT)
             await heard.until(lambda: port.condition is Log.OK)
-            kept = heard.tokens[:]
-            assert 1 in kept
-            assert len(kept) < 39  # some were refused, and the gate heard of it before any later one
+            assert heard.tokens[-1] < 39  # some were refused, and the gate heard of it before any later one
             assert heard.conditions[:3] == [Log.FAILED, Log.OK, Log.FAILED]
             assert heard.conditions[-1] is Log.OK
             port.send(99, b'{"kind":"x"}', reserved=True)

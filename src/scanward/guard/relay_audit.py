@@ -26,6 +26,7 @@ from scanward.config import JUDGE_BOUNDS
 from scanward.errors import AuditError
 from scanward.guard.events import Log
 
+_OWN = 1 << 62  # tokens above are of records that nobody waits for
 _LOOK_S = 0.5  # s between two looks at how long the oldest record has waited
 
 
@@ -73,7 +74,7 @@ class AuditPort:
         self._full = False
         self._overflow = False
         self._failure = "the writer has not begun"
-        self._own = 1 << 62  # tokens of records that nobody waits for
+        self._own = _OWN
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._closed = False
@@ -164,17 +165,28 @@ class AuditPort:
             self._writing = False
 
     def _readable(self) -> None:
-        assert self._client is not None
-        for answer in self._client.received():
+        """What is durable is told once for many records, and before whatever was answered after it."""
+        client = self._client
+        assert client is not None
+        latest = 0
+        for answer in client.received():
+            if isinstance(answer, Durable):
+                self._waiting.pop(answer.token, None)
+                latest = answer.token if answer.token < _OWN else latest
+                self._overflow = self._overflow and client.wants_write
+                continue
+            self._durable(latest)
+            latest = 0
             self._heard(answer)
+        self._durable(latest)
+        self._tell("")
+
+    def _durable(self, token: int) -> None:
+        if token:
+            self._listener.durable(token)
 
     def _heard(self, answer: Answer) -> None:
         match answer:
-            case Durable(token, _):
-                self._waiting.pop(token, None)
-                self._settle()
-                if token < 1 << 62:
-                    self._listener.durable(token)
             case DiskFull(token):
                 self._waiting.pop(token, None)
                 self._full = True
@@ -222,12 +234,6 @@ class AuditPort:
             self._wait = min(2 * self._wait, JUDGE_BOUNDS.restart_most_s)
 
     # --- how the log is
-
-    def _settle(self) -> None:
-        """Something became durable: the way is clear again once nothing is left waiting in the relay."""
-        if self._overflow and self._client is not None and not self._client.wants_write:
-            self._overflow = False
-        self._tell("")
 
     def _stuck(self) -> bool:
         oldest = next(iter(self._waiting.values()), None)
