@@ -60,9 +60,9 @@ def command_line(name: str, argv: Sequence[str]) -> str:
     for word in argv:
         if skip:
             skip = False
-        elif word in ("--out", "--data"):
+        elif word in ("--out", "--data", "--cells"):
             skip = True
-        elif not word.startswith(("--out=", "--data=", "--json")):
+        elif not word.startswith(("--out=", "--data=", "--cells=", "--json")):
             kept.append(word)
     return " ".join([f"python -m benchmarks.{name}", *kept])
 

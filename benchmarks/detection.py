@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import pickle
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from benchmarks.attacked import (
     seen_by_oracle,
     summed,
 )
-from benchmarks.common import FINAL_SEEDS, parser, percent, quickly, save, sayer, table, ticker
+from benchmarks.common import FINAL_SEEDS, options_of, parser, percent, quickly, save, sayer, table, ticker
 from benchmarks.smallest import smallest_doses
 from scanward.learning.baselines import tune
 from scanward.learning.evaluate import Parts, Threshold, parts
@@ -60,6 +62,11 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--steps", type=int, default=Settings().steps, help="steps of the deep layers")
     made.add_argument("--fit-seed", type=int, default=0, help="seed of the learning itself")
     made.add_argument("--jobs", type=int, default=1, help="sites learned at the same time")
+    made.add_argument(
+        "--cells",
+        type=Path,
+        help="folder where finished sites are kept: an interrupted run goes on from there",
+    )
     made.add_argument("--no-baselines", action="store_true", help="leave the baselines out")
     made.add_argument(
         "--baselines-at", type=float, nargs="+", help="spreads at which the baselines are run (default: all)"
@@ -74,6 +81,22 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
         rounds=60, steps=60,
     )  # fmt: skip
     return arguments
+
+
+def kept_cell(arguments: argparse.Namespace, spread: float, seed: int) -> dict[str, Any]:
+    """The same as ``cell``; with ``--cells``, out of its folder where this very site was measured before."""
+    if arguments.cells is None:
+        return cell(arguments, spread, seed)
+    asked = {k: v for k, v in options_of(arguments).items() if k not in ("spread", "seeds", "jobs", "cells")}
+    at = arguments.cells / f"{spread:g}-{seed}.pickle"
+    if at.exists():
+        kept: tuple[dict[str, Any], dict[str, Any]] = pickle.loads(at.read_bytes())  # our own, from this run
+        if kept[0] == asked:
+            return kept[1]
+    found = cell(arguments, spread, seed)
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_bytes(pickle.dumps((asked, found)))
+    return found
 
 
 def cell(arguments: argparse.Namespace, spread: float, seed: int) -> dict[str, Any]:
@@ -218,9 +241,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if arguments.jobs > 1 and len(wanted) > 1:
         # Spawned, not forked: neither torch nor ONNX Runtime survives a fork of its threads.
         with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:
-            cells = list(pool.map(cell, [arguments] * len(wanted), *zip(*wanted, strict=True)))
+            cells = list(pool.map(kept_cell, [arguments] * len(wanted), *zip(*wanted, strict=True)))
     else:
-        cells = [cell(arguments, spread, seed) for spread, seed in wanted]
+        cells = [kept_cell(arguments, spread, seed) for spread, seed in wanted]
     result = {
         "split": "train on the first examinations of each site in order of time, test on those after them; "
         "of the training examinations the last quarter calibrates every detector and teaches none",

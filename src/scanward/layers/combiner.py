@@ -3,6 +3,10 @@
 Boosted trees over the features of the learned layers, trained in ``learning.combiner`` to tell recorded commands
 from recorded commands that were corrupted. Their raw score is the nats by which "somebody changed this" beats
 "operators do this"; it means nothing until it is calibrated.
+
+What a layer has *counted* to be rarer than ``BEYOND`` is added as it is. Trees learn an event that no clean command
+shows from the few spoilt ones that do, and give it no more weight than those few can carry; a count of all
+recordings knows better how rare it is, and can say no more than the recordings allow.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ import numpy as np
 from scanward.commands import Opinion
 from scanward.layers.base import Part
 from scanward.layers.graph import Grove, Stand, rounded
+
+COUNTED = ("proc.step", "proc.doubt", "cs.usual.PatientAge")  # nats that are counts, not models
+BEYOND = 6.0  # nats from which they are added: about 1 in 400
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,9 @@ class Combiner:
         except KeyError:  # a layer abstained
             values = tuple([features.get(name, math.nan) for name in self.names])
         row = rounded(np.array(values, dtype=np.float64))
-        return sum([answers[0][0] for answers in self.stand.run(row)]) / len(self.groves)
+        score = sum([answers[0][0] for answers in self.stand.run(row)]) / len(self.groves)
+        # NaN, where a layer abstained, adds nothing: max gives the first of two that do not compare.
+        return score + sum([max(0.0, features.get(name, math.nan) - BEYOND) for name in COUNTED])
 
     def part(self) -> Part:
         """For a bundle."""

@@ -51,6 +51,8 @@ class Conditional:
         Fields given to the trees.
     limits : (int, int)
         Fields that bound the target from below and above (the limits of automatic exposure control), -1 for none.
+    curve : (len(AGES) + 2,) float64
+        What is expected of the age group before anything else: people grow.
     trees : bool
         Whether a correction by trees follows (in a grove with those of the other conditionals).
     sizes : (P,) int64, P <= 4
@@ -74,6 +76,7 @@ class Conditional:
     age: int
     by_age: NDArray[np.float64]
     limits: tuple[int, int]
+    curve: NDArray[np.float64]
     trees: bool = False
 
     def design(self, numbers: NDArray[np.float64], instead: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,11 +90,7 @@ class Conditional:
 
     def designs(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, 2 L) the same for many commands."""
-        known = self.age >= 0
-        groups = (
-            [age_group(float(a)) for a in numbers[:, self.age]] if known else [UNKNOWN_AGE] * len(numbers)
-        )
-        return self.design(numbers, self.by_age[groups])
+        return self.design(numbers, self.by_age[age_groups(numbers, self.age)])
 
     def blind(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         """(N,) which of ``sizes`` are missing, as a binary number, for many commands."""
@@ -112,6 +111,7 @@ class Conditional:
             "inputs": self.inputs,
             "sizes": self.sizes,
             "by_age": self.by_age,
+            "curve": self.curve,
             "blind_factors": self.blind_factors,
             "support_factors": self.support_factors,
         }
@@ -140,6 +140,7 @@ class Conditional:
             int(part.settings["age"]),
             a["by_age"],
             (int(part.settings["limits"][0]), int(part.settings["limits"][1])),
+            a["curve"],
             bool(part.settings["trees"]),
         )
 
@@ -147,6 +148,13 @@ class Conditional:
 def age_group(age: float) -> int:
     """Row of ``by_age`` for an age in years (NaN: unknown)."""
     return UNKNOWN_AGE if math.isnan(age) else bisect_right(AGES, age)
+
+
+def age_groups(numbers: NDArray[np.float64], age: int) -> NDArray[np.int64]:
+    """(N,) rows of ``by_age`` for many commands; ``age`` is the field that tells it, -1 for none."""
+    if age < 0:
+        return np.full(len(numbers), UNKNOWN_AGE, dtype=np.int64)
+    return np.array([age_group(float(a)) for a in numbers[:, age]], dtype=np.int64)
 
 
 def in_units(encoder: Encoder, field: int, value: float) -> float:

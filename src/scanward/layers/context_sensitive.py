@@ -9,22 +9,34 @@ left out: an unknown trauma patient must not be refused for being unknown.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scanward.commands import Command, Context, LayerName, Objection, Opinion, Outcome, Severity, Told
 from scanward.layers.base import Part
+from scanward.layers.choices import Choice, fresh
 from scanward.layers.classifier import Classifier
 from scanward.layers.conditional import Conditional
-from scanward.layers.encoding import MISSING, Encoder, View
+from scanward.layers.encoding import AGE_BANDS, ELEMENT, MISSING, Encoder, View
 from scanward.layers.expecting import Expecting, Prepared
 from scanward.layers.graph import Answers, Grove
-from scanward.layers.phrases import class_objection, range_objection, value_objection
+from scanward.layers.phrases import (
+    class_objection,
+    code_objection,
+    range_objection,
+    value_objection,
+    with_unit,
+)
 from scanward.layers.usual import UsualValues
 
 UNUSUAL = 4.0  # nats from which a discrete value is named
 FAR = 3.0  # spreads from which a number is named
 AGAINST = 3.0  # nats by which another class must beat the claimed one to be named
+LASTING = "PatientPosition"  # chosen once for an examination, unlike voltage or field of view
 CUT = 50.0  # no number of spreads beyond this says more
 
 
@@ -49,21 +61,31 @@ def _said(told: Told) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """What this layer remembers of an examination: residuals of the dose, which belong to the patient."""
+    """What this layer remembers of an examination.
+
+    Residuals of the dose, which belong to the patient, and how surprising the position of the command before was.
+    """
 
     total: float = 0.0
     number: int = 0
+    lying: float = math.nan
 
 
 @dataclass(frozen=True)
 class ContextSensitiveLayer:
-    """See the module."""
+    """See the module.
+
+    ``ages`` is (G + 1, bands) float32: nats of surprise at an age band in each protocol element (row 0: an element
+    never seen), empty where ages are not learned.
+    """
 
     encoder: Encoder
     usual: UsualValues
+    ages: NDArray[np.float32]
     conditionals: tuple[Conditional, ...]
+    choices: tuple[Choice, ...]
     classifiers: tuple[Classifier, ...]
-    expectations: Grove  # trees of the conditionals
+    expectations: Grove  # trees of the conditionals, then of the choices
     suspicions: Grove  # trees of the classifiers
     name: LayerName = LayerName.CONTEXT_SENSITIVE
 
@@ -81,8 +103,8 @@ class ContextSensitiveLayer:
 
     @cached_property
     def expecting(self) -> Expecting:
-        """The conditionals side by side."""
-        return Expecting(self.encoder, self.usual, self.conditionals)
+        """The conditionals side by side, and what the choices start from."""
+        return Expecting(self.encoder, self.usual, self.conditionals, self.choices)
 
     @cached_property
     def _plan(self) -> tuple[tuple[str, bool, str, str, str], ...]:
@@ -112,6 +134,12 @@ class ContextSensitiveLayer:
             "cs.support": math.log1p(float(usual.support[level][row])),
         }
         objections: list[Objection] = []
+        trees = sum(model.trees for model in self.conditionals)
+        chosen = {
+            choice.target: (name, choice.judge(view, answer))
+            for choice, name, answer in zip(self.choices, self._chosen, corrections[trees:], strict=True)
+        }
+        lying = state.lying
         total = 0.0
         most = 0.0
         away = 0
@@ -130,6 +158,14 @@ class ContextSensitiveLayer:
                 continue
             nats = surprise[f]
             features[usual_name] = nats
+            choice = chosen.get(f)
+            if choice is not None:
+                # What is chosen for this patient says more than what is usual in the protocol.
+                nats = choice[1][0]
+                if encoder.fields[f].name == LASTING:
+                    nats, lying = fresh(nats, state.lying), nats
+                    features["cs.choice.lying"] = lying
+                features[choice[0]] = nats
             total += nats
             odd.append(nats)
             most = max(most, nats)
@@ -139,14 +175,27 @@ class ContextSensitiveLayer:
                 away += 1
                 objections.append(
                     value_objection(encoder, usual, f, view, "is not usual in this protocol", nats)
+                    if choice is None
+                    else code_objection(
+                        encoder, f, view, [choice[1][1]], "is not what such a patient gets here", nats
+                    )
                 )
+        years = self._age(view)
+        features["cs.usual.PatientAge"] = years
+        if not math.isnan(years):
+            total += years
+            odd.append(years)
+            most = max(most, years)
+            if years > UNUSUAL:
+                away += 1
+                objections.append(self._age_objection(view, years))
         features["cs.usual.sum"], features["cs.usual.max"] = total, most
         ranked = sorted(odd, reverse=True)
         features["cs.usual.second"] = ranked[1] if len(ranked) > 1 else 0.0
         features["cs.usual.third"] = ranked[2] if len(ranked) > 2 else 0.0
         features["cs.usual.away"] = float(away)
         score = total
-        corrected = iter(corrections)
+        corrected = iter(corrections)  # those of the conditionals stand first
         for model, (expect_name, gap_name), guess, width in zip(
             self.conditionals,
             self._names[0],
@@ -190,12 +239,41 @@ class ContextSensitiveLayer:
         dose = features.get("cs.expect.CTDIvol", features.get("cs.expect.XRayTubeCurrentInmA", math.nan))
         features["cs.earlier"] = state.total / state.number if state.number else math.nan
         features["cs.beyond_earlier"] = dose - features["cs.earlier"]
-        if not math.isnan(dose):
-            state = Residuals(state.total + dose, state.number + 1)
+        known = not math.isnan(dose)
+        state = Residuals(state.total + (dose if known else 0.0), state.number + known, lying)
         objections += disputes(command.context)
         outcome = Outcome.OBJECT if objections else Outcome.PASS
         found = tuple(sorted(objections, key=lambda o: -o.weight))
         return Opinion(self.name, outcome, found, score, features=features), state
+
+    def _age(self, view: View) -> float:
+        """Nats of surprise at the patient's age band in the protocol element; NaN where no age is told."""
+        at = self.encoder.index.get("PatientAge")
+        if at is None or not len(self.ages) or math.isnan(view.numbers[at]):
+            return math.nan
+        return float(self.ages[view.groups[ELEMENT] + 1, bisect_right(AGE_BANDS, view.numbers[at])])
+
+    def _age_objection(self, view: View, nats: float) -> Objection:
+        """An objection to the patient's age, with the band that is usual in the protocol element."""
+        band = int(self.ages[view.groups[ELEMENT] + 1].argmin())
+        edges = (0.0, *AGE_BANDS)
+        high = edges[band + 1] if band + 1 < len(edges) else None
+        text = f"{edges[band]:g} or more" if high is None else f"{edges[band]:g} to {high:g}"
+        return Objection(
+            "PatientAge",
+            "is not an age that this protocol is used for",
+            view.numbers[self.encoder.index["PatientAge"]],
+            with_unit(text, "PatientAge"),
+            edges[band],
+            high,
+            severity=Severity.ALERT,
+            weight=nats,
+        )
+
+    @cached_property
+    def _chosen(self) -> list[str]:
+        """Names of the features of the choices."""
+        return [f"cs.choice.{self.encoder.fields[c.target].name}" for c in self.choices]
 
     @cached_property
     def _names(self) -> tuple[list[tuple[str, str]], list[str]]:
@@ -211,9 +289,15 @@ class ContextSensitiveLayer:
         parts = {"usual": self.usual.part()}
         parts |= {"expectations": self.expectations.part(), "suspicions": self.suspicions.part()}
         parts |= {f"conditional{i}": m.part() for i, m in enumerate(self.conditionals)}
+        parts |= {f"choice{i}": m.part() for i, m in enumerate(self.choices)}
         parts |= {f"classifier{i}": m.part() for i, m in enumerate(self.classifiers)}
+        parts["ages"] = Part({}, {"nats": self.ages})
         joined = Part.joined(parts)
-        counts = {"conditionals": len(self.conditionals), "classifiers": len(self.classifiers)}
+        counts = {
+            "conditionals": len(self.conditionals),
+            "choices": len(self.choices),
+            "classifiers": len(self.classifiers),
+        }
         return Part({**joined.settings, **counts}, joined.arrays, joined.graphs)
 
     @classmethod
@@ -223,9 +307,11 @@ class ContextSensitiveLayer:
         return cls(
             encoder,
             UsualValues.from_part(part.scoped("usual")),
+            part.arrays["ages.nats"],
             tuple(
                 Conditional.from_part(part.scoped(f"conditional{i}")) for i in range(int(s["conditionals"]))
             ),
+            tuple(Choice.from_part(part.scoped(f"choice{i}")) for i in range(int(s["choices"]))),
             tuple(
                 Classifier.from_part(part.scoped(f"classifier{i}"), encoder)
                 for i in range(int(s["classifiers"]))

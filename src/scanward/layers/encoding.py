@@ -322,7 +322,9 @@ def _learn_field(name: str, group: str, values: list[str | float], bins: int, di
     ratio = name in DOSE_BLOCK or (
         numbers.min() > 0 and numbers.max() > 3 * max(float(np.median(numbers)), 1e-9)
     )
-    ratio = ratio or name in ("ScanLength", "ExposureTimeInms", "WaterEquivalentDiameter", "PatientWeight")
+    ratio = ratio or name in ("ScanLength", "ExposureTimeInms", "PatientWeight")
+    # What comes through a body falls off exponentially with its diameter: log dose is linear in it, not in its log.
+    ratio = ratio and name != "WaterEquivalentDiameter"
     ratio = ratio or name in (
         "AECMinimumTubeCurrent",
         "AECMaximumTubeCurrent",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scanward.layers.choices import Choice
 from scanward.layers.conditional import AGES, EXTRAS, SUPPORTS, UNKNOWN_AGE, Conditional, age_group
 from scanward.layers.encoding import GROUP_LEVELS, Encoder, View
 from scanward.layers.graph import rounded
@@ -35,8 +36,9 @@ class Prepared:
         Distance of each number from the usual one.
     guesses : list of float, length M
         What the linear part of each conditional expects.
-    features : (3 F + EXTRAS * trees,) float32
-        Codes, numbers, distances, then what each conditional with trees adds. The first 2 F are ``View.row``.
+    features : (3 F + EXTRAS * trees + widths of the choices,) float32
+        Codes, numbers, distances, then what each conditional with trees adds, then each choice. The first 2 F
+        are ``View.row``.
     """
 
     level: int
@@ -49,8 +51,15 @@ class Prepared:
 class Expecting:
     """M conditionals side by side."""
 
-    def __init__(self, encoder: Encoder, usual: UsualValues, conditionals: Sequence[Conditional]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        usual: UsualValues,
+        conditionals: Sequence[Conditional],
+        choices: Sequence[Choice],
+    ) -> None:
         self._usual = usual
+        self._choices = tuple(choices)
         self._age = encoder.index.get("PatientAge")
         self._none = not conditionals
         if self._none:
@@ -70,6 +79,10 @@ class Expecting:
         self._intercepts = [np.stack([c.intercepts[level] for c in conditionals], axis=1) for level in levels]
         self._spreads = [np.stack([c.spreads[level] for c in conditionals], axis=1) for level in levels]
         with_trees = [i for i, c in enumerate(conditionals) if c.trees]
+        # (ages, M) what is expected of an age group before anything else.
+        self._curve = np.stack(
+            [[c.curve[age if c.age >= 0 else UNKNOWN_AGE] for c in conditionals] for age in ages]
+        )
         self._trees = np.array(with_trees, dtype=np.int64)
         # A limit that there is none of is the number after the last: NaN.
         limits = np.array([conditionals[i].limits for i in with_trees], dtype=np.int64).reshape(-1, 2)
@@ -84,8 +97,12 @@ class Expecting:
         level, row = self._usual.row(view)
         numbers = view.number_array
         moved = numbers - self._usual.middle[level][row]
+        chosen: list[float] = []
+        for choice in self._choices:
+            chosen += choice.extras(view)
         if self._none:
-            return Prepared(level, row, moved, [], rounded(np.concatenate((view.code_array, numbers, moved))))
+            told = (view.code_array, numbers, moved, chosen)
+            return Prepared(level, row, moved, [], rounded(np.concatenate(told)))
         group = age_group(view.numbers[self._age] if self._age is not None else math.nan)
         x = numbers[self._linear]  # (M, L)
         missing = np.isnan(x)
@@ -94,14 +111,14 @@ class Expecting:
         slopes = self._slopes[level][row]  # (2, M, L)
         x *= slopes[0]
         x += missing * slopes[1]
-        intercepts = self._intercepts[level][row]
+        intercepts = self._intercepts[level][row] + self._curve[group]
         guesses = np.add.reduce(x, axis=1)
         guesses += intercepts
         extras = np.empty((len(self._trees), EXTRAS))
         extras[:, 0] = extras[:, 2] = extras[:, 3] = guesses[self._trees]
         extras[:, 1] = intercepts[self._trees]
         extras[:, 2:] -= np.append(numbers, math.nan)[self._limits]
-        features = rounded(np.concatenate((view.code_array, numbers, moved, extras.ravel())))
+        features = rounded(np.concatenate((view.code_array, numbers, moved, extras.ravel(), chosen)))
         return Prepared(level, row, moved, guesses.tolist(), features)
 
     def spreads(self, view: View, level: int, row: int) -> list[float]:

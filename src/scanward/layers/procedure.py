@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scanward.commands import Command, LayerName, Objection, Opinion, Outcome, Severity
 from scanward.layers.base import Part
 from scanward.layers.encoding import ELEMENT, MISSING, Encoder, View
+from scanward.layers.steps import Steps
 
 F32 = NDArray[np.float32]
 STRANGE = 5.0  # nats from which the step is named
@@ -49,6 +50,9 @@ class Course:
     seen: Mapping[str, int] = field(default_factory=dict)  # element -> times sent
     lengths: Mapping[str, float] = field(default_factory=dict)  # element -> longest range sent, mm
     element: str = ""
+    token: int = 0  # group of the last element
+    run: int = 0  # times the last element was sent in a row
+    doubt: float = 0.0  # nats of the repeats in that row: a second repeat is judged with the first
     dose: float = (
         0.0  # accumulated CTDIvol of all scans, mGy (whatever the phantom: a number for ratios only)
     )
@@ -107,6 +111,7 @@ class ProcedureLayer:
 
     encoder: Encoder
     gru: Gru
+    steps: Steps
     objectives: Mapping[str, int]
     name: LayerName = LayerName.PROCEDURE
 
@@ -126,6 +131,12 @@ class ProcedureLayer:
         logs = self.gru.next_logs(hidden, self.objectives.get(objective_of(command), 0))
         nats = float(-logs[token])
         repeats = state.seen.get(key, 0)
+        group = view.groups[ELEMENT]
+        again = state.element == key
+        run = state.run if again else 0
+        last = state.token if state.number else self.steps.beginning(group)
+        counted = self.steps.nats(last, group, repeats, run)
+        doubt = state.doubt + counted if run else 0.0
         length = command.number("ScanLength")
         before = state.lengths.get(key)
         ratio = math.log(max(length, 1.0) / max(before, 1.0)) if length is not None and before else math.nan
@@ -135,9 +146,11 @@ class ProcedureLayer:
             gap = math.log1p(max(0.0, command.acquired_at - state.time))
         features = {
             "proc.next": nats,
+            "proc.step": counted,
+            "proc.doubt": doubt,
             "proc.position": float(state.number),
             "proc.repeats": float(repeats),
-            "proc.again": float(state.element == key),
+            "proc.again": float(again),
             "proc.length_ratio": ratio,
             "proc.gap": gap,
             "proc.dose_share": math.log((dose + 0.01) / (state.dose + 0.01)) if state.number else math.nan,
@@ -160,10 +173,13 @@ class ProcedureLayer:
             {**state.seen, key: repeats + 1},
             state.lengths if length is None else {**state.lengths, key: max(length, before or 0.0)},
             key,
+            group,
+            run + 1,
+            doubt,
             state.dose + dose,
         )
         objections: list[Objection] = []
-        if nats > STRANGE:
+        if max(nats, counted) > STRANGE:
             best = int(np.argmax(logs))
             expected = self._name(best)
             what = (
@@ -171,7 +187,12 @@ class ProcedureLayer:
             )
             objections.append(
                 Objection(
-                    "ProtocolElementName", what, element, expected, severity=Severity.ALERT, weight=nats
+                    "ProtocolElementName",
+                    what,
+                    element,
+                    expected,
+                    severity=Severity.ALERT,
+                    weight=max(nats, counted),
                 )
             )
         objections += [
@@ -218,13 +239,15 @@ class ProcedureLayer:
         """For a bundle (the shared encoder travels apart)."""
         names = ("element", "objective", "wx", "wh", "bx", "bh", "out", "bias")
         arrays = {name: np.asarray(getattr(self.gru, name)) for name in names}
-        return Part({"objectives": dict(self.objectives)}, arrays)
+        network = Part({"objectives": dict(self.objectives)}, arrays)
+        return Part.joined({"network": network, "steps": self.steps.part()})
 
     @classmethod
     def from_part(cls, part: Part, encoder: Encoder) -> ProcedureLayer:
         """The inverse of :meth:`part`."""
-        objectives = {str(k): int(v) for k, v in part.settings["objectives"].items()}
-        return cls(encoder, Gru(**part.arrays), objectives)
+        network = part.scoped("network")
+        objectives = {str(k): int(v) for k, v in network.settings["objectives"].items()}
+        return cls(encoder, Gru(**network.arrays), Steps.from_part(part.scoped("steps")), objectives)
 
 
 def objective_of(command: Command) -> str:

@@ -106,7 +106,7 @@ def _last(layers: Learned, states: Sequence[State], clean: Examination, spoilt: 
     return features
 
 
-def learn_combiner(found: Samples, *, rounds: int = 150, seed: int = 0) -> Combiner:
+def learn_combiner(found: Samples, *, rounds: int = 200, seed: int = 0) -> Combiner:
     """Fit the averaged trees. Deterministic for a seed."""
     groves = []
     for i in range(GRAPHS):

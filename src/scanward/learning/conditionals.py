@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.commands import SIZE_FIELDS
-from scanward.layers.conditional import AGES, BLIND, SUPPORTS, Conditional
+from scanward.layers.conditional import AGES, BLIND, SUPPORTS, Conditional, age_groups
 from scanward.layers.encoding import DOSE_BLOCK, ELEMENT, GROUP_LEVELS, REGION, TYPE, Encoder, Rows
 from scanward.layers.graph import Graph, rounded
 from scanward.layers.usual import UsualValues
@@ -21,6 +21,7 @@ LIMITS = ("AECMinimumTubeCurrent", "AECMaximumTubeCurrent")
 HUBER = 2.0  # residuals beyond this many robust spreads pull no harder (Huber 1964)
 CUT = 4.0  # residuals beyond this many robust spreads are cut for the trees
 FOLDS = 3
+STEADY = 10.0  # spreads, in floors, below which a group counts as always the same
 FLOOR = 2e-3  # least residual spread, in the target's own scale
 F64 = NDArray[np.float64]
 
@@ -48,7 +49,11 @@ def learn_conditional(
     if have.sum() < 40 or np.ptp(rows.numbers[have, target]) < 1e-9:
         return None
     rows = rows.take(np.flatnonzero(have))
-    y = rows.numbers[:, target]
+    age = encoder.index.get("PatientAge", -1)
+    age = -1 if age == target else age
+    curve = _curve(rows.numbers, target, age, encoder.fields[target].name in SIZE_FIELDS)
+    grown = curve[age_groups(rows.numbers, age)]
+    y = rows.numbers[:, target] - grown
     linear = np.array(
         [
             p
@@ -62,8 +67,6 @@ def learn_conditional(
     sizes = np.array(
         [encoder.index[n] for n in SIZE_FIELDS if encoder.index.get(n) in predictors], dtype=np.int64
     )
-    age = encoder.index.get("PatientAge", -1)
-    age = -1 if age == target else age
     by_age = _by_age(rows.numbers, linear, np.isin(linear, sizes), centre, age)
     bounds = LIMITS if encoder.fields[target].name in DOSE_BLOCK else ()
     limits = (encoder.index.get(bounds[0], -1), encoder.index.get(bounds[1], -1)) if bounds else (-1, -1)
@@ -81,6 +84,7 @@ def learn_conditional(
         age,
         by_age,
         limits,
+        curve,
     )
     x = empty.designs(rows.numbers)
     scale = x.std(axis=0)
@@ -97,6 +101,8 @@ def learn_conditional(
         mine = np.flatnonzero(fold == k)
         rest = np.flatnonzero(fold != k)
         s, c = _linear(encoder, rows.take(rest), x[rest], y[rest], fine)
+        _borrow(rows, rest, s)
+        _borrow(rows, rest, c)
         g = rows.groups[mine]
         known[mine] = np.bincount(rows.groups[rest, 0], minlength=len(encoder.groups[0]))[g[:, 0]]
         inter[mine] = c[0][g[:, 0] + 1]
@@ -117,12 +123,14 @@ def learn_conditional(
         age,
         by_age,
         limits,
+        curve,
     )
     # The trees see some protocols as if they had never been met, so that they can help when one is new.
     rng = np.random.default_rng(seed)
     stranger = rng.random(len(y)) < 0.1
-    inter = np.where(stranger, intercepts[REGION][rows.groups[:, REGION] + 1], inter)
-    guess = np.where(stranger, region_guess, guess)
+    inter = grown + np.where(stranger, intercepts[REGION][rows.groups[:, REGION] + 1], inter)
+    guess = grown + np.where(stranger, region_guess, guess)
+    y = y + grown
     middle = np.where(
         stranger[:, None],
         usual.middle[REGION][rows.groups[:, REGION] + 1],
@@ -156,13 +164,14 @@ def learn_conditional(
     spreads = _spreads(encoder, rows, np.where(stranger, np.nan, residual))
     # Who knows less must expect more widely: about the patient's size, or about the protocol.
     share = np.abs(residual) / spreads[0][rows.groups[:, 0] + 1]
-    fair = ~stranger
+    # Where a value is always the same a spread of nothing is exceeded by anything: such groups have no say here.
+    fair = ~stranger & (spreads[0][rows.groups[:, 0] + 1] > STEADY * FLOOR)
     blind_factors = _factors(share[fair], model.blind(rows.numbers)[fair], BLIND)
     share = share / blind_factors[model.blind(rows.numbers)]
     support_factors = _factors(
         share[fair], np.searchsorted(SUPPORTS, known[fair], side="right"), len(SUPPORTS) + 1
     )
-    blind_factors, support_factors = (np.maximum(f, 0.5) for f in (blind_factors, support_factors))
+    blind_factors, support_factors = (np.clip(f, 0.5, 4.0) for f in (blind_factors, support_factors))
     learned = replace(
         model,
         spreads=tuple(spreads),
@@ -171,6 +180,20 @@ def learn_conditional(
         trees=graph is not None,
     )
     return learned, graph
+
+
+def _curve(numbers: F64, target: int, age: int, wanted: bool) -> F64:
+    """(len(AGES) + 2,) median of a patient's size by age group, for an unknown age that of all; zeros if not wanted."""
+    out = np.zeros(len(AGES) + 2)
+    if not wanted or age < 0:
+        return out
+    group = age_groups(numbers, age)
+    out[:] = np.median(numbers[:, target])
+    known = [g for g in range(len(AGES) + 1) if np.sum(group == g) >= 3]
+    for g in range(len(AGES) + 1 if known else 0):
+        nearest = min(known, key=lambda k: (abs(k - g), k))
+        out[g] = np.median(numbers[group == nearest, target])
+    return out
 
 
 def _by_age(numbers: F64, linear: NDArray[np.int64], size: NDArray[np.bool_], centre: F64, age: int) -> F64:
@@ -190,6 +213,16 @@ def _by_age(numbers: F64, linear: NDArray[np.int64], size: NDArray[np.bool_], ce
             elif g:
                 table[g, column] = table[g - 1, column]
     return table
+
+
+def _borrow(rows: Rows, rest: NDArray[np.int64], tables: list[F64]) -> None:
+    """A group that is not among the rows at ``rest`` takes the row of the coarser group it lies in (in place)."""
+    for level in reversed(range(GROUP_LEVELS - 1)):
+        there = np.zeros(len(tables[level]), dtype=bool)
+        there[rows.groups[rest, level] + 1] = True
+        group, above = rows.groups[:, level] + 1, rows.groups[:, level + 1] + 1
+        missing = ~there[group]
+        tables[level][group[missing]] = tables[level + 1][above[missing]]
 
 
 def _by_type(rows: Rows, residual: F64) -> F64:

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.commands import Group
+from scanward.layers.choices import Choice
 from scanward.layers.classifier import Classifier
 from scanward.layers.conditional import EXTRAS, Conditional
 from scanward.layers.context_sensitive import ContextSensitiveLayer
 from scanward.layers.encoding import AGE_BANDS, DOSE_BLOCK, FIRST, MISSING, RANGE_BLOCK, Encoder, Rows
 from scanward.layers.graph import Graph, rounded
 from scanward.learning.boosting import boost, export, merge
+from scanward.learning.choices import choosable, learn_choice
 from scanward.learning.conditionals import learn_conditional
-from scanward.learning.usual_values import learn_usual
+from scanward.learning.usual_values import learn_ages, learn_usual
 
 # Figures that follow from the others by arithmetic (physics checks them); expecting them twice teaches nothing.
 DERIVED = frozenset(
@@ -72,7 +74,8 @@ def learn_context_sensitive(
 ) -> ContextSensitiveLayer:
     """Fit on N clean commands; ``methods`` names the classifier to use for each context field."""
     usual = learn_usual(encoder, rows)
-    targets = _targets(encoder, rows)
+    chosen = choosable(encoder, rows)
+    targets = [t for t in _targets(encoder, rows) if t not in chosen]
     conditionals: list[Conditional] = []
     graphs: list[Graph] = []
     columns: list[Codes] = []
@@ -85,6 +88,15 @@ def learn_context_sensitive(
                 graphs.append(answer[1])
                 columns.append(_columns(encoder, answer[0], len(columns)))
         tick(0.5 * (i + 1) / len(targets))
+    width = 3 * size + EXTRAS * len(graphs)
+    choices: list[Choice] = []
+    for target in chosen:
+        choice, graph = learn_choice(encoder, rows, usual, target, seed=seed)
+        choices.append(choice)
+        graphs.append(graph)
+        shared = np.concatenate([choice.inputs, size + choice.inputs, 2 * size + choice.inputs])
+        columns.append(np.concatenate([shared, width + np.arange(choice.width)]))
+        width += choice.width
     classifiers: list[Classifier] = []
     suspicious: list[Graph] = []
     for i, name in enumerate(CLASSIFIED):
@@ -100,9 +112,11 @@ def learn_context_sensitive(
     return ContextSensitiveLayer(
         encoder,
         usual,
+        learn_ages(encoder, rows),
         tuple(conditionals),
+        tuple(choices),
         tuple(classifiers),
-        merge(graphs, columns, 3 * size + EXTRAS * len(graphs), what="conditionals"),
+        merge(graphs, columns, width, what="conditionals and choices"),
         merge(
             suspicious,
             [np.concatenate([fields, size + fields]) for fields in looked_at],

@@ -16,6 +16,8 @@ from scanward.layers.base import Part
 from scanward.layers.encoding import ELEMENT, UNKNOWN, Encoder, Rows, View
 from scanward.layers.masked import MaskedNet
 from scanward.layers.procedure import INPUTS, Gru, ProcedureLayer, objective_of
+from scanward.layers.steps import Steps
+from scanward.learning.steps import learn_steps
 
 Tick = Callable[[float], None]  # called with the share of the work done
 AGREE = 2e-3  # nats by which the numpy forward pass may differ from the trained network
@@ -203,7 +205,7 @@ def train_procedure(
             h = cell(x, h)
             mine = gru.step(mine, int(probe.tokens[t]), probe.numbers[t])
         _agree("recurrent network", mine, h.numpy()[0])
-    return ProcedureLayer(encoder, gru, objectives)
+    return ProcedureLayer(encoder, gru, learn_steps(encoder, examinations), objectives)
 
 
 def _sequence(encoder: Encoder, examination: Examination, objectives: dict[str, int]) -> _Sequence:
@@ -241,7 +243,9 @@ class _Recorder:
         uniform = np.zeros(len(encoder.groups[ELEMENT]) + 2, dtype=np.float32)
         one = np.zeros((1, 1), dtype=np.float32)
         none = np.zeros(1, dtype=np.float32)
-        self.layer = ProcedureLayer(encoder, Recording(one, one, one, one, none, none, one, none), objectives)
+        gru = Recording(one, one, one, one, none, none, one, none)
+        steps = Steps.blank(np.zeros(len(encoder.groups[ELEMENT]), dtype=np.int64))
+        self.layer = ProcedureLayer(encoder, gru, steps, objectives)
 
 
 def _padded(rows: list[NDArray[np.int64]], longest: int, filler: int) -> NDArray[np.int64]:

@@ -56,7 +56,7 @@ class Settings:
     budget: float = 0.005
     seed: int = 0
     spoilt: float = 3.0
-    rounds: int = 150
+    rounds: int = 200
     steps: int = 600
     leave_out: str = ""
     workers: int = 0

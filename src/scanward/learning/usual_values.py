@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scanward.layers.encoding import GROUP_LEVELS, REGION, UNKNOWN, Encoder, Rows
+from scanward.layers.encoding import (
+    AGE_BANDS,
+    ELEMENT,
+    GROUP_LEVELS,
+    REGION,
+    TYPE,
+    UNKNOWN,
+    Encoder,
+    Rows,
+)
 from scanward.layers.usual import UsualValues
 
 SETTLED = 4  # commands from which a group's own usual value is believed
 PRIOR = 2.0  # weight, in commands, of the coarser group
+AGE_PRIOR = 2.0  # the same for age bands: who is scanned by a protocol does not wander as settings do
 RATE_PRIOR = 60.0  # weight, in commands, of the pooled deviation rate
 KERNEL_PRIOR = 1.0  # weight of the marginal in "from this usual value to that one"
 SPREAD_PRIOR = 8.0  # weight, in commands, of the coarser group's spread
@@ -59,6 +69,45 @@ def learn_usual(encoder: Encoder, rows: Rows) -> UsualValues:
         surprise.append((-np.log(np.maximum(table, 1e-9))).astype(np.float32))
     middle, spread, support = _middles(encoder, rows, parents)
     return UsualValues(tuple(surprise), tuple(middle), tuple(spread), tuple(support))
+
+
+def learn_ages(encoder: Encoder, rows: Rows) -> F32:
+    """(G + 1, bands) nats of surprise at each age band in each protocol element; row 0: an element never seen."""
+    age = encoder.index.get("PatientAge")
+    known = np.zeros(0, dtype=np.int64) if age is None else np.flatnonzero(~np.isnan(rows.numbers[:, age]))
+    if age is None or not len(known):
+        return np.zeros((0, 0), dtype=np.float32)
+    rows = rows.take(known)
+    band = np.searchsorted(AGE_BANDS, rows.numbers[:, age], side="right")
+    every = np.bincount(band, minlength=len(AGE_BANDS) + 1) + 0.5
+    parents = _split(np.tile(every / every.sum(), (len(encoder.groups[TYPE]), 1)), rows.groups[:, TYPE], band)
+    above = np.tile(every / every.sum(), (len(encoder.groups[ELEMENT]), 1))
+    above[rows.groups[:, ELEMENT]] = parents[rows.groups[:, TYPE]]
+    shares = _split(above, rows.groups[:, ELEMENT], band)
+    out: F32 = -np.log(np.concatenate([(every / every.sum())[None, :], shares])).astype(np.float32)
+    return out
+
+
+def _split(
+    above: NDArray[np.float64], group: NDArray[np.int64], band: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(G, bands) shares of ages: first of adults among all, then of each older band among the younger ones.
+
+    A protocol that was used for children of other ages is more likely to be used for a child of this one than a
+    protocol that never was: so each split borrows from ``above`` by itself.
+    """
+    counts = np.zeros_like(above)
+    np.add.at(counts, (group, band), 1.0)
+    out = np.zeros_like(above)
+    left = np.ones(len(above))
+    for b in reversed(range(1, above.shape[1])):
+        mine, below = counts[:, b], counts[:, :b].sum(axis=1)
+        prior = above[:, b] / above[:, : b + 1].sum(axis=1)
+        share = (mine + AGE_PRIOR * prior) / (mine + below + AGE_PRIOR)
+        out[:, b] = left * share
+        left = left * (1 - share)
+    out[:, 0] = left
+    return out
 
 
 def _counts(group: NDArray[np.int64], flat: NDArray[np.int64], groups: int, size: int) -> NDArray[np.float64]:
