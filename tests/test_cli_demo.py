@@ -30,7 +30,7 @@ from scanward.simulation import ATTACKS
 BUDGET = 0.04
 ARGUMENTS = ["demo", "--examinations", "160", "--budget", str(BUDGET), "--seed", "3", "--quiet"]
 PLOTS = ("detection", "scores", "calibration", "dose")
-SECOND_HALF = ("scanner", "attacks", "clean", "first_verdict_s", "seconds_guarded", "unexpected")
+SECOND_HALF = ("scanner", "attacks", "clean", "first_verdict_s", "seconds_guarded", "unexpected", "can")
 # On the wire: refused by the gate or by rules, whatever a judge with so little training thinks.
 WIRED = (
     "perfusion_x8",
@@ -161,6 +161,19 @@ def test_with_the_guard_inline_attacks_are_stopped_and_clean_examinations_pass(r
     assert clean["released"] == clean["commands"]
     assert clean["alerted"] <= clean["commands"]
     assert 0 < clean["added_latency_ms"]["p50"] <= clean["added_latency_ms"]["p99"]
+
+
+@pytest.mark.slow
+def test_the_second_scenario_runs_over_canopen_where_its_libraries_are(ran: Ran) -> None:
+    can = ran.found["can"]
+    if demonstration.missing():
+        assert "not installed" in can["skipped"]
+        return
+    clean = can["clean"]
+    assert clean["released"] == clean["commands"] > 0
+    attacks = {a["name"]: a for a in can["attacks"]}
+    assert attacks["write_after_arming"]["stopped"] == 1
+    assert attacks["forbidden_frames"]["stopped"] == attacks["forbidden_frames"]["tried"] == 5
 
 
 @pytest.mark.slow

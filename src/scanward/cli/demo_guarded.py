@@ -6,11 +6,14 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from scanward.cli.output import print_table
 
 if TYPE_CHECKING:
     from scanward.emulator.demonstration import Guarded
 
+_DOSES = ("dose_ordered_mGy", "dose_without_mGy", "dose_with_mGy")
 _COLUMNS = (
     "name", "family", "about", "source", "tried", "effective", "stopped", "by_design", "layer",
     "dose_ordered_mGy", "dose_without_mGy", "dose_with_mGy", "reason",
@@ -38,7 +41,7 @@ def print_guarded(guarded: Guarded) -> None:
                 told["about"],
                 _stopped(told),
                 told["layer"],
-                *(_dose(told[name]) for name in ("dose_ordered_mGy", "dose_without_mGy", "dose_with_mGy")),
+                *(_dose(told[name]) for name in _DOSES),
             )
         )
     print_table(
@@ -66,6 +69,26 @@ def print_guarded(guarded: Guarded) -> None:
             ("second half of the demonstration", f"{sum(guarded.seconds.values()):.0f} s"),
         ],
         title="Clean examinations with the guard inline (simulated)",
+    )
+    _print_can(guarded)
+
+
+def _print_can(guarded: Guarded) -> None:
+    can = guarded.can.as_json()
+    if "skipped" in can:
+        click.echo(f"\nThe same over CANopen: skipped, {can['skipped']}")
+        return
+    clean = can["clean"]
+    rows = [
+        (a["name"], f"{a['stopped']} of {a['tried']}", a["layer"], *(_dose(a.get(name)) for name in _DOSES))
+        for a in can["attacks"]
+    ]
+    print_table(
+        ("attack", "stopped", "by", "ordered mGy", "without guard", "with guard"),
+        rows,
+        title="The same bundle before a CANopen wire (simulated; bus: virtual)",
+        caption=f"clean: {clean['released']} of {clean['commands']} commands released, {clean['alerted']} looked at; "
+        f"first trigger answered after {_latency(clean['first_trigger_ms'])}",
     )
 
 

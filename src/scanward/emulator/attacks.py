@@ -131,7 +131,7 @@ def _protocol(
     return Attack(name, family, about, find, script, effect, source)
 
 
-_X3 = changed(WIRE["scan_parameters"])
+_X8 = changed(WIRE["dose_x8"])
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -150,14 +150,14 @@ ATTACKS: dict[str, Attack] = {
         _protocol("stop_storm", "denial", "stops without end: passed on by design, and told",
                   clean(_one_scan), scripts.stop_storm, missed),
         _protocol("change_at_trigger", "order", "a clean load, another current at its trigger",
-                  _X3, scripts.change_at_trigger, more_dose),
+                  _X8, scripts.change_at_trigger, more_dose),
         _protocol("change_after_load", "order", "a clean load, an attacked one under its name",
-                  _X3, scripts.change_after_load, more_dose),
+                  _X8, scripts.change_after_load, more_dose),
         _protocol("early_trigger", "order", "load and trigger in one breath",
-                  _X3, scripts.early_trigger, more_dose),
-        _protocol("split_frames", "frames", "the load in pieces of a few bytes", _X3, scripts.split, more_dose),
+                  _X8, scripts.early_trigger, more_dose),
+        _protocol("split_frames", "frames", "the load in pieces of a few bytes", _X8, scripts.split, more_dose),
         _protocol("duplicate_keys", "frames", "every figure twice: one for the guard, one for the gantry",
-                  _X3, scripts.duplicate_keys, more_dose),
+                  _X8, scripts.duplicate_keys, more_dose),
         _protocol("replay_triggers", "replay", "a clean examination's triggers sent four times more",
                   clean(_one_scan), scripts.replay_triggers, more_dose),
         _protocol("replay_examination", "replay", "an adult's recorded examination, a child on the table",
@@ -168,8 +168,8 @@ ATTACKS: dict[str, Attack] = {
                   clean(_bolus), scripts.contrast_without, contrast_missed),
         _protocol("contrast_late", "injector", "monitoring begun when the contrast has passed",
                   clean(_bolus), scripts.contrast_late, contrast_missed),
-        Attack("alert_fatigue", "people", f"{scripts.PROVOKED} odd and harmless loads, then dose x3; a tired operator",
-               _X3, scripts.fatigue, more_dose, tires=True),
+        Attack("alert_fatigue", "people", f"{scripts.PROVOKED} odd and harmless loads, then dose x8; a tired operator",
+               _X8, scripts.fatigue, more_dose, tires=True),
         _protocol("salami", "salami", f"the same clean chain up to {scripts.SALAMI} times more",
                   clean(_one_scan), scripts.salami, three_times),
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from scanward.codecs.canopen_chain import assemble, elements_in
 from scanward.codecs.canopen_profile import (
     HEARTBEAT,
     NMT,
@@ -51,7 +52,6 @@ from scanward.commands.wire import (
 )
 from scanward.emulator.gantry import Gantry
 from scanward.errors import DecodeError, LinkError
-from scanward.links.can_chain import assemble, elements_in
 from scanward.transport.can import CanBus
 from scanward.transport.can_frames import CanFrame
 

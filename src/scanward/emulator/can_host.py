@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scanward.codecs.canopen_chain import writes
 from scanward.codecs.canopen_profile import (
     HEARTBEAT,
     SDO_ANSWER,
@@ -30,7 +31,6 @@ from scanward.codecs.canopen_types import encode_raw
 from scanward.commands.wire import Axis, Load, StopKind
 from scanward.emulator.can_gantry import canopen_package, dictionary
 from scanward.errors import LinkError
-from scanward.links.can_chain import writes
 from scanward.transport.can import CanBus
 from scanward.transport.can_frames import CanFrame
 

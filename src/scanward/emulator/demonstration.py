@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scanward import bundle
-from scanward.commands import Device
+from scanward.commands import Device, Examination
 from scanward.emulator.attack import Attack, Supply
 from scanward.emulator.attacks import ATTACKS
 from scanward.emulator.campaign import Clean, Fought, clean_examinations, fight
+from scanward.emulator.demonstration_can import STEPS, OnCan, demonstrate_can, missing
 from scanward.emulator.rig import Rig, rig
 from scanward.emulator.stealth import stealth_attack
 from scanward.keys import VerifyKey
@@ -32,6 +33,8 @@ from scanward.simulation import Donors, Site
 DEVICE = (
     1  # of the simulated site: the model whose AEC is steered by a noise index, as in the published accident
 )
+CAN_DEVICE = 0
+CAN_PROFILE = Path(__file__).resolve().parents[3] / "examples" / "can" / "emulated-ct.toml"
 LATER = 1500  # examinations after those learned from, of all devices: victims are drawn from them
 CLEAN, TIMES = 60, 2  # clean examinations played; victims of each attack
 FACTOR = 300.0  # gantry seconds per second
@@ -65,6 +68,7 @@ class Guarded:
     audit: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
+    can: OnCan = field(default_factory=lambda: OnCan("not asked for"))
 
     def as_json(self) -> dict[str, Any]:
         """Keys of ``scanward demo --json``."""
@@ -75,6 +79,7 @@ class Guarded:
             "first_verdict_s": round(self.first_verdict_s, 2),
             "seconds_guarded": self.seconds,
             "unexpected": self.unexpected,
+            "can": self.can.as_json(),
         }
 
 
@@ -130,6 +135,9 @@ def demonstrate(
             shutil.copyfile(folder / name, kept / name)
         shutil.copytree(folder / "audit", kept / "audit")
         found.audit = str(kept / "audit")
+        found.can = _on_can(
+            folder / "can", site, (out / "bundle", trusted), later, supply.donors, seed, progress
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found
@@ -173,6 +181,26 @@ async def _run(
                 )  # fmt: skip
         _taken(found, "attacks", begun)
         _look(made, found)
+
+
+def _on_can(
+    folder: Path,
+    site: Site,
+    judge: tuple[Path, Path],
+    later: Sequence[Examination],
+    donors: Donors,
+    seed: int,
+    progress: Progress,
+) -> OnCan:
+    """The second scenario, on the scanner that the example's CAN profile is of."""
+    if not CAN_PROFILE.is_file():
+        return OnCan(f"{CAN_PROFILE.name} is not there: it comes with the source, in examples/can")
+    if why := missing():
+        return OnCan(why)
+    supply = Supply.of(site.devices[CAN_DEVICE], later, donors)
+    files = (CAN_PROFILE, CAN_PROFILE.with_suffix(".eds"))
+    with progress("the same over CANopen", STEPS) as step:
+        return asyncio.run(demonstrate_can(folder, *judge, supply, seed, files, step))
 
 
 def _taken(found: Guarded, name: str, begun: float) -> float:

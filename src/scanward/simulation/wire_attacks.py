@@ -349,6 +349,7 @@ WIRE: dict[str, Wire] = {
              child, ADULT_SETTINGS),
         Wire("underdose", "dose", "dose x0.3: a bleed is missed, a second scan follows", "less", dose(0.3), aec),
         Wire("dose_x1.5", "dose", "dose x1.5, AEC and figures with it", "more", dose(1.5), aec),
+        Wire("dose_x8", "dose", "dose x8, AEC and figures with it", "more", dose(8.0), aec),
         Wire("mis_centring", "geometry", "the table 55 mm too high from the localizer on", "centre", _centre,
              sized),
         Wire("forged_localizer", "context", "a size 35 % larger, and a current to suit it", "more", _localizer,
