@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scanward.codecs.canopen_sdo import Abort, Download, Transfer, Upload, abort_code, crc16
 from scanward.codecs.canopen_sdo_client import Outcome, SdoClient
 from scanward.codecs.canopen_sdo_server import SdoServer
+from scanward.codecs.canopen_sdo_watch import SdoWatch, Seen
 from scanward.config import CAN_BOUNDS
 
 canopen = pytest.importorskip("canopen", reason="the extra 'can' is not installed")
@@ -51,6 +52,8 @@ class Memory:
         self.held: dict[tuple[int, int], bytes] = {}
         self.requests: list[Any] = []
         self.faults: list[str] = []
+        self.watch = SdoWatch()
+        self.seen: list[Seen] = []
         self.server = SdoServer(lambda address, write, size: 0)
         network = canopen.Network()
         network.send_message = self.send
@@ -59,6 +62,7 @@ class Memory:
         self.client.RESPONSE_TIMEOUT = 0.02
 
     def send(self, can_id: int, data: bytes, remote: bool = False) -> None:
+        self.take(self.watch.request(bytes(data)))
         step = self.server.frame(bytes(data), 0.0)
         if step.fault:
             self.faults.append(step.fault)
@@ -72,7 +76,12 @@ class Memory:
                 self.requests.append(request)
                 replies += self.server.complete_upload(self.held.get(request.address, b""))
         for reply in replies:
+            self.take(self.watch.answer(reply))
             self.client.on_response(0x581, reply, 0.0)
+
+    def take(self, seen: Seen | None) -> None:
+        if seen is not None:
+            self.seen.append(seen)
 
 
 @contextlib.contextmanager
@@ -89,6 +98,7 @@ class TestServerAgainstCanopen:
         memory = Memory()
         memory.client.download(*TEXT, value, force_segment=segmented)
         assert memory.held[TEXT] == value
+        assert memory.seen == [Seen(TEXT, value, True)]
         small = len(value) <= 4 and not segmented
         assert memory.requests[0].transfer is (Transfer.EXPEDITED if small else Transfer.SEGMENTED)
         assert memory.faults == []
@@ -101,6 +111,7 @@ class TestServerAgainstCanopen:
             file.write(value)
         assert memory.held[TEXT] == value
         assert memory.requests[0].transfer is Transfer.BLOCK
+        assert memory.seen == [Seen(TEXT, value, True)]
         assert memory.faults == []
 
     @pytest.mark.parametrize("value", VALUES, ids=len)
@@ -108,6 +119,7 @@ class TestServerAgainstCanopen:
         memory = Memory()
         memory.held[TEXT] = value
         assert memory.client.upload(*TEXT) == value
+        assert memory.seen == [Seen(TEXT, value, False)]
         assert memory.faults == []
 
     @pytest.mark.parametrize("value", VALUES, ids=len)
@@ -118,6 +130,7 @@ class TestServerAgainstCanopen:
         with opened(memory.client, "rb", crc=crc) as file:
             assert file.read() == value
         assert memory.faults == []
+        assert memory.seen == [Seen(TEXT, value, False)]
 
     def test_a_refusal_is_understood(self) -> None:
         memory = Memory()
@@ -185,7 +198,12 @@ class TestClientAgainstCanopen:
 def exchange(
     client: SdoClient, frames: list[bytes], held: bytes = b"", lose: int = -1
 ) -> tuple[Outcome, Any]:
-    """Our client with our server; frame number ``lose`` of a block towards the server is lost once."""
+    """Our client with our server; frame number ``lose`` of a block towards the server is lost once.
+
+    A listener that hears what the server hears sees the same value.
+    """
+    watch = SdoWatch()
+    seen: list[Seen | None] = []
     server = SdoServer(lambda address, write, size: 0)
     request = None
     queue = list(frames)
@@ -197,6 +215,7 @@ def exchange(
         count += 1
         if count == lose:
             continue
+        seen.append(watch.request(frame))
         step = server.frame(frame, 0.0)
         assert not step.fault, step.fault
         replies = list(step.replies)
@@ -205,9 +224,13 @@ def exchange(
             done = isinstance(request, Download)
             replies += server.complete_download() if done else server.complete_upload(held)
         for reply in replies:
+            seen.append(watch.answer(reply))
             sent = client.frame(reply, 0.0)
             queue += sent.frames
             if sent.outcome is not None:
+                seen += [watch.request(last) for last in sent.frames]
+                whole = [s for s in seen if s is not None]
+                assert [s.data for s in whole] == [getattr(request, "data", held)]
                 return sent.outcome, request
     raise AssertionError("no outcome")
 
@@ -375,3 +398,28 @@ def test_no_frames_whatever_break_either_end(frames: list[bytes]) -> None:
         assert all(len(reply) == 8 for reply in sent.frames)
         if not client.busy:
             client.download(TEXT, frame or b"x", Transfer.BLOCK if number % 2 else Transfer.SEGMENTED, number)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=9)), max_size=60))
+def test_no_frames_whatever_break_a_listener(frames: list[tuple[bool, bytes]]) -> None:
+    watch = SdoWatch()
+    for asks, frame in frames:
+        seen = watch.request(frame) if asks else watch.answer(frame)
+        assert seen is None or len(seen.data) <= CAN_BOUNDS.sdo_bytes
+
+
+@pytest.mark.parametrize("broken", ["abort", "toggle", "other", "size", "unanswered"])
+def test_a_listener_believes_only_what_was_acknowledged(broken: str) -> None:
+    size = 11 if broken == "size" else 10
+    frames = [
+        (True, start(size)),
+        (False, struct.pack("<BHBL", 0x60, *(WORD if broken == "other" else TEXT), 0)),
+        (True, segment(b"1234567", 0, False)),
+        (False, b"\x30" + bytes(7) if broken == "toggle" else b"\x20" + bytes(7)),
+        (True, segment(b"890", 1, True)),
+        (False, struct.pack("<BHBL", 0x80, *TEXT, 1) if broken == "abort" else b"\x30" + bytes(7)),
+    ]
+    if broken == "unanswered":
+        del frames[-1]
+    watch = SdoWatch()
+    assert [s for asks, f in frames if (s := watch.request(f) if asks else watch.answer(f))] == []

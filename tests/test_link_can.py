@@ -23,6 +23,7 @@ from _can import (
     sheet,
     write_frame,
 )
+from scanward.codecs.canopen_chain import writes
 from scanward.codecs.canopen_profile_toml import read_profile
 from scanward.codecs.canopen_sdo import Abort, abort_code
 from scanward.commands import Role
@@ -47,7 +48,6 @@ from scanward.commands.wire import (
     Trigger,
 )
 from scanward.errors import LinkError
-from scanward.links.can_chain import writes
 from scanward.links.can_loads import Phase
 from scanward.transport.can_frames import CanFrame, frame_of
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from _can import EXAMPLES, PATIENT, STUDY, Bench, load_of, scan, write_frame
+from scanward.codecs.canopen_chain import assemble, writes
 from scanward.commands.wire import Cancel, Load, Loaded, Motion, Refused, Stop, Trigger
 from scanward.errors import LinkError
-from scanward.links.can_chain import assemble, writes
 from scanward.transport.can_frames import CanFrame, frame_of
 
 pytest.importorskip("canopen", reason="the extra 'can' is not installed")

@@ -171,7 +171,7 @@ def test_a_recorder_that_cannot_keep_up_counts_what_it_loses(
     monkeypatch.setattr("scanward.links.can_recorder._WAITING", 1)
     recorder = FrameRecorder(tmp_path / "x.log")
     for _ in range(20_000):
-        recorder(Side.HOST, frame_of("080#"), 1.0)
+        recorder(Side.HOST, frame_of("080#"), 1.0, False)
     recorder.close()
     written = (tmp_path / "x.log").read_text().count("\n")
     assert written + recorder.lost == 20_000

@@ -18,19 +18,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from scanward.codecs.canopen_chain import Hide
 from scanward.codecs.canopen_profile import CanProfile, FrameClass
 from scanward.commands.wire import Stop, ToGantry, ToHost
 from scanward.config import CAN_BOUNDS, CanBounds
 from scanward.errors import LinkError
 from scanward.links.base import Link, Side, Sink
-from scanward.links.can_chain import Hide
 from scanward.links.can_session import CanSession, is_answer
 from scanward.links.can_wire import Out
 from scanward.transport.can import CanBus
 from scanward.transport.can_frames import CanFrame
 
-Tap = Callable[[Side, CanFrame, float], None]
-"""Told of every frame that was read: from which side, what, and at which second (of `time.time`). Must not block."""
+Tap = Callable[[Side, CanFrame, float, bool], None]
+"""Told of every frame: on which side's bus, what, at which second (of `time.time`), and whether the link sent it.
+
+Called from several threads; must not block.
+"""
 
 
 class CanLink(Link):
@@ -127,7 +130,7 @@ class CanLink(Link):
         if rule is not None and not (self._session.dropped and rule.kind is not FrameClass.STOP):
             self._send_all(self._gantry, (frame,))
         if self._tap is not None:
-            self._tap(Side.HOST, frame, time.time())
+            self._tap(Side.HOST, frame, time.time(), False)
         with self._lock:
             self._do(self._session.host_frame(frame, now, passed=rule is not None))
 
@@ -136,7 +139,7 @@ class CanLink(Link):
         if passed:
             self._send_all(self._host, (frame,))
         if self._tap is not None:
-            self._tap(Side.GANTRY, frame, time.time())
+            self._tap(Side.GANTRY, frame, time.time(), False)
         with self._lock:
             self._do(self._session.gantry_frame(frame, now, passed=passed))
 
@@ -192,3 +195,6 @@ class CanLink(Link):
                 bus.send(frame)
             except LinkError:
                 self.unsent += 1
+                continue
+            if self._tap is not None:
+                self._tap(Side.HOST if bus is self._host else Side.GANTRY, frame, time.time(), True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from scanward.codecs.canopen_chain import Hide, assemble, echo, elements_in
 from scanward.codecs.canopen_profile import FrameClass
 from scanward.codecs.canopen_sdo import Abort, Address, Transfer
 from scanward.codecs.canopen_sdo_client import Outcome
@@ -21,7 +22,6 @@ from scanward.commands.model import Device
 from scanward.commands.wire import Cancel, Declined, Load, Refused, Trigger
 from scanward.errors import DecodeError
 from scanward.links.base import Side
-from scanward.links.can_chain import Hide, assemble, echo, elements_in
 from scanward.links.can_wire import Operation, Wire
 from scanward.transport.can_frames import CanFrame
 

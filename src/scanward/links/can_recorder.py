@@ -1,7 +1,8 @@
 """Frames of both sides into a candump log, from the readers' threads, without making them wait.
 
-Channels are called ``host`` and ``gantry`` after the side that a frame was read from. A disk that is too slow loses
-frames of the log, never of the wire; how many is written into the log as a comment of candump's kind, and counted.
+Channels are called ``host`` and ``gantry`` after the side's bus; what the guard sent there is marked so (T). A disk
+that is too slow loses frames of the log, never of the wire, and they are counted. Whatever identifiers a host writes
+are in such a log in clear: it is as confidential as the scanner's own.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class FrameRecorder:
         self._thread = threading.Thread(target=self._write, name="can-recorder", daemon=True)
         self._thread.start()
 
-    def __call__(self, side: Side, frame: CanFrame, time: float) -> None:
+    def __call__(self, side: Side, frame: CanFrame, time: float, sent: bool) -> None:
         """One frame; never blocks."""
         try:
-            self._queue.put_nowait(Logged(time, side.value, frame))
+            self._queue.put_nowait(Logged(time, side.value, frame, sent))
         except queue.Full:
             self.lost += 1
 

@@ -7,6 +7,7 @@ the SDO channel: that channel ends at the guard on both sides, so that a transfe
 
 from __future__ import annotations
 
+from scanward.codecs.canopen_chain import Hide
 from scanward.codecs.canopen_profile import (
     HEARTBEAT,
     SDO_ANSWER,
@@ -37,7 +38,6 @@ from scanward.commands.wire import (
 from scanward.config import CAN_BOUNDS, CanBounds
 from scanward.errors import LinkError
 from scanward.links.base import Side
-from scanward.links.can_chain import Hide
 from scanward.links.can_host import HostSide
 from scanward.links.can_loads import Loads
 from scanward.links.can_motions import Motions

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scanward.codecs.canopen_chain import Mirror
 from scanward.codecs.canopen_profile import SDO_ANSWER, SDO_REQUEST, CanProfile
 from scanward.codecs.canopen_sdo import Abort, Address, Transfer
 from scanward.codecs.canopen_sdo_client import Outcome, SdoClient
@@ -17,7 +18,6 @@ from scanward.codecs.canopen_sdo_server import SdoServer
 from scanward.commands.wire import FromGantry, FromHost
 from scanward.config import CanBounds
 from scanward.links.base import Side, digest_of
-from scanward.links.can_chain import Mirror
 from scanward.transport.can_frames import CanFrame
 
 Done = Callable[[Outcome], None]
