@@ -170,9 +170,7 @@ class TcpBounds:
     strangers: int = 32  # connections whose peer is not known yet; the oldest gives way to the newest
     strangers_each: int = 8  # of these from one address: others' floods do not keep a host out
     handshakes_s: float = 100.0  # TLS handshakes begun in a second; each takes some 1 ms of the relay
-    messages_s: float = (
-        100.0  # messages of one host in a second, stops apart; an honest one has 20 at its worst
-    )
+    messages_s: float = 100.0  # messages of a host in a second, stops apart; an honest one has 20 at most
     messages_burst: float = 200.0  # messages of one host at once
     connections: int = 16  # connections of known peers; a host needs two, a restarted one four
     shutdown_s: float = 1.0  # s for the peer to close its half
@@ -199,9 +197,7 @@ class CanBounds:
     report_s: float = 1.0  # s in which the same refusal is reported once, with its count
     reports: int = 256  # different refusals counted apart in that time; the rest are counted together
     send_s: float = 0.05  # s a frame may wait for room in the controller's queue; 400 frames at 1 Mbit/s
-    switch_s: float = (
-        0.0002  # s a busy loop may keep the interpreter from a bus reader; Python's own is 0.005
-    )
+    switch_s: float = 0.0002  # s a busy loop may keep a bus reader from the interpreter; Python's own: 0.005
     profile_bytes: int = 256 << 10  # bytes of a profile; the example has 8 KiB
     eds_bytes: int = 4 << 20  # bytes of an electronic data sheet; 10,000 entries have some 2 MiB
     entries: int = 20_000  # entries of an object dictionary; real ones have hundreds to thousands
@@ -241,9 +237,7 @@ class RelayBounds:
 class WatchBounds:
     """How the drift watch weighs what crosses many patients. Changing one changes what it promises."""
 
-    run: float = (
-        100_000.0  # examinations; mean distance of two false alarms of one statistic is at least this
-    )
+    run: float = 100_000.0  # examinations between two false alarms of one statistic, on average and at least
     tolerance: float = 0.5  # share by which small p-values may be commoner than promised before it is drift
     rate_tolerance: float = 2.0  # times the budget that the alert rate may be before it is drift
     learn: int = 100  # doses of a protocol from which its usual dose is taken, unless it was given
