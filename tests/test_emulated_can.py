@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from _can import PATIENT, STUDY, hide, load_of, profile, scan, sheet
 from scanward.commands import BODY_PHANTOM, Command, Mode, Verdict
 from scanward.commands.wire import Axis, Declined, Done, Hello, Load, Loaded, Started, StopKind
+from scanward.config import CAN_BOUNDS
 from scanward.emulator.can_gantry import BusGantry
 from scanward.emulator.can_host import BusHost
 from scanward.emulator.gantry import Gantry
@@ -348,6 +350,75 @@ def test_a_bus_that_dies_drops_the_link() -> None:
             await here.until(lambda: here.guard.malformed_)
             assert "a bus was lost" in here.guard.malformed_[0]
             assert not here.guard.view().gantry
+
+    asyncio.run(run())
+
+
+def test_timed_frames_and_stops_do_not_wait_for_the_loop() -> None:
+    """The loop stands still until the frames have come out at the other end."""
+
+    async def run() -> None:
+        on_host, on_gantry = virtual()
+        link = CanLink(profile(), on_host(), on_gantry(), hide)
+        await link.start(Guard())
+        sender, receiver = on_host(), on_gantry()
+        wanted = [frame_of(t) for t in ("080#", "77F#05", "701#R", "080#", "201#0200", "080#")]
+        came: list[CanFrame] = []
+        whole = threading.Event()
+
+        def take(frame: CanFrame, now: float) -> None:
+            came.append(frame)
+            if len(came) == len(wanted):
+                whole.set()
+
+        receiver.start(take, lambda now: None, lambda reason: None)
+        try:
+            for frame in wanted:
+                sender.send(frame)
+            assert whole.wait(PATIENCE)  # blocks the loop
+            assert came == wanted
+        finally:
+            sender.close()
+            receiver.close()
+            await link.close()
+
+    asyncio.run(run())
+
+
+def test_a_loop_that_does_not_keep_up_drops_both_sides_and_stops_still_pass() -> None:
+    async def run() -> None:
+        on_host, on_gantry = virtual()
+        bounds = replace(CAN_BOUNDS, events=8, report_s=0.0)
+        link = CanLink(profile(), on_host(), on_gantry(), hide, bounds=bounds)
+        guard = Guard()
+        await link.start(guard)
+        sender, receiver = on_host(), on_gantry()
+        came: list[CanFrame] = []
+        stopped = threading.Event()
+        last = frame_of("201#0203")
+
+        def take(frame: CanFrame, now: float) -> None:
+            came.append(frame)
+            if frame == last:
+                stopped.set()
+
+        receiver.start(take, lambda now: None, lambda reason: None)
+        try:
+            sender.send(frame_of("77F#05"))
+            for _ in range(20):  # two that take turns, so that they cannot wait as one
+                sender.send(frame_of("201#0200"))
+                sender.send(frame_of("000#0201"))
+                sender.send(frame_of("201#0202"))
+            sender.send(frame_of("080#"))
+            sender.send(last)
+            assert stopped.wait(PATIENCE)  # the loop stands still all the while
+            assert came.count(frame_of("201#0202")) == 20
+            assert frame_of("080#") not in came[came.index(frame_of("201#0202")) :]
+            await asyncio.sleep(0)
+        finally:
+            sender.close()
+            receiver.close()
+            await link.close()
 
     asyncio.run(run())
 

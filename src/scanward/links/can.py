@@ -164,7 +164,10 @@ class CanLink(Link):
         self._send_all(self._host, out.host)
         if not out.said or self._closed or self._loop is None:
             return
-        self._said.extend(out.said)
+        for said in out.said:
+            # A flood of one stop waits as one: the frames themselves have all been sent.
+            if not (len(self._said) > self._bounds.events // 2 and _is_stop(said) and self._said[-1] == said):
+                self._said.append(said)
         if len(self._said) > self._bounds.events and not self._session.dropped:
             dropped = self._session.drop(
                 time.monotonic()
@@ -198,3 +201,7 @@ class CanLink(Link):
                 continue
             if self._tap is not None:
                 self._tap(Side.HOST if bus is self._host else Side.GANTRY, frame, time.time(), True)
+
+
+def _is_stop(said: tuple[str, tuple[Any, ...]]) -> bool:
+    return said[0] == "host_said" and isinstance(said[1][1], Stop)
