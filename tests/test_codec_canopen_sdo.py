@@ -408,6 +408,22 @@ def test_no_frames_whatever_break_a_listener(frames: list[tuple[bool, bytes]]) -
         assert seen is None or len(seen.data) <= CAN_BOUNDS.sdo_bytes
 
 
+def test_a_listener_checks_the_crc_that_both_ends_agreed_on() -> None:
+    value = b"1234567890"
+    for crc, expected in ((crc16(value), [Seen(TEXT, value, True)]), (crc16(value) ^ 1, [])):
+        watch = SdoWatch()
+        frames = [
+            (True, start(10, True)),
+            (False, struct.pack("<BHBL", 0xA4, *TEXT, 64)),
+            (True, b"\x01" + value[:7]),
+            (True, b"\x82" + value[7:].ljust(7, b"\0")),
+            (False, b"\xa2\x02\x40" + bytes(5)),
+            (True, struct.pack("<BH", 0xC1 | 4 << 2, crc) + bytes(5)),
+            (False, b"\xa1" + bytes(7)),
+        ]
+        assert [s for asks, f in frames if (s := watch.request(f) if asks else watch.answer(f))] == expected
+
+
 @pytest.mark.parametrize("broken", ["abort", "toggle", "other", "size", "unanswered"])
 def test_a_listener_believes_only_what_was_acknowledged(broken: str) -> None:
     size = 11 if broken == "size" else 10

@@ -588,6 +588,8 @@ def test_stops_pass_whatever_else_is_wrong() -> None:
     bench.send(HOST_BEAT)
     bench.send("080#")
     bench.gantry_sends(HEARTBEAT)
+    assert bench.send(write_frame(KVP, b"\xb0\x04")) == []
+    assert bench.send("401#D007D007") == []
     assert len(bench.at_gantry) == count  # silence
     bench.send(stop)
     assert len(bench.at_gantry) == count + 1
