@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scanward.codecs.defined_protocol import decode_defined_protocol, read_dataset
@@ -27,9 +28,10 @@ def read_protocol_book(
 ) -> ProtocolBook:
     """The book of all protocols and approvals in ``paths`` (files, and folders recursively).
 
-    A book is the site's word, so nothing of it is passed over: any file that is neither is refused. ``hashed``
-    false keeps serial numbers and approvers as written: for comparing contents in memory (an approval's digest
-    is of the protocol as written), never for a bundle.
+    A book is the site's word, so nothing of it is passed over: any file that is neither is refused. Serial
+    numbers and approvers become keyed hashes; an approval that holds for a protocol as it is written holds for
+    the protocol as it is returned. ``hashed`` false keeps them as written: for comparing contents with what
+    comes over the network, in memory, never for a bundle.
 
     Raises
     ------
@@ -46,12 +48,15 @@ def read_protocol_book(
     pseudonym = Pseudonyms(site_key).device if hashed else None
     protocols: list[Protocol] = []
     approvals: list[Approval] = []
+    written: dict[str, str] = {}  # digest of a protocol as written -> digest of what is made of it here
     for path in found.files:
         where = str(path)
         dataset = read_dataset(_bytes(path), where)
         kind = str(dataset.get("SOPClassUID", ""))
         if kind == DEFINED_PROTOCOL_UID:
             protocols.append(decode_defined_protocol(dataset, path=where, pseudonym=pseudonym))
+            if pseudonym is not None:
+                written[decode_defined_protocol(dataset, path=where).digest()] = protocols[-1].digest()
         elif kind == PROTOCOL_APPROVAL_UID:
             approvals.append(decode_approval(dataset, path=where, pseudonym=pseudonym))
         else:
@@ -64,7 +69,16 @@ def read_protocol_book(
         raise InputError(
             "there is no protocol", ", ".join(map(str, paths)), "give CT Defined Procedure Protocol files"
         )
-    return book(protocols, approvals)
+    return book(protocols, [_carried(approval, written) for approval in approvals])
+
+
+def _carried(approval: Approval, written: dict[str, str]) -> Approval:
+    """The approval with digests of what the protocols became, where it names one as it was written.
+
+    A digest of anything else stays, and goes on saying that the protocol was changed since.
+    """
+    subjects = (replace(s, digest=written.get(s.digest, s.digest)) for s in approval.subjects)
+    return replace(approval, subjects=tuple(subjects))
 
 
 def _bytes(path: Path) -> bytes:
