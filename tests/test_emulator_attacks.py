@@ -177,7 +177,7 @@ def test_a_bench_refuses_a_device_that_is_not_the_room_s(supply: Supply) -> None
     async def work() -> None:
         async with bench() as alone:
             for device in (SITE.devices[0], Device("Real Maker", "CT 1")):
-                with pytest.raises(SettingsError, match="emulated gantries alone"):
+                with pytest.raises(SettingsError, match="the room behind it"):
                     await strike(
                         ATTACKS["perfusion_x8"], replace(alone, device=device), supply, seed=0, number=0
                     )
@@ -192,7 +192,7 @@ def test_a_bench_refuses_a_gantry_that_does_not_say_simulated() -> None:
         await server.start()
         room = await RoomDoor.open("127.0.0.1", server.room_port or 0)
         try:
-            with pytest.raises(SettingsError, match="emulated gantries alone"):
+            with pytest.raises(SettingsError, match="the room behind it"):
                 async with Bench(("127.0.0.1", server.port), room, real).host():
                     pass
         finally:
