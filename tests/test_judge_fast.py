@@ -26,7 +26,7 @@ from scanward.commands import Command, Context, Judgement, LayerName, Source, Ve
 from scanward.errors import BundleError
 from scanward.keys import VerifyKey
 from scanward.layers.bitvectors import Bitvectors, fits
-from scanward.layers.combiner import Combiner
+from scanward.layers.combiner import BEYOND, COUNTED, Combiner
 from scanward.layers.conditional import SUPPORTS, UNKNOWN_AGE, age_group
 from scanward.layers.encoding import View
 from scanward.layers.ensembles import joined, read, written
@@ -100,7 +100,7 @@ def plain_conditionals(onion: Onion) -> tuple[Callable[..., Prepared], Callable[
         guesses, extras = [], []
         for c in conditionals:
             age = age_group(view.numbers[c.age]) if c.age >= 0 else UNKNOWN_AGE
-            intercept = float(c.intercepts[level][row] + getattr(c, "curve", np.zeros(99))[age])
+            intercept = float(c.intercepts[level][row] + c.curve[age])
             guess = intercept + float(c.design(numbers, c.by_age[age]) @ c.slopes[level][row])
             guesses.append(guess)
             if c.trees:
@@ -137,7 +137,11 @@ def plain_step(gru: Gru, hidden: F32, element: int, numbers: F32) -> F32:
 
 def plain_score(combiner: Combiner, features: dict[str, float]) -> float:
     row = rounded(np.array([features.get(name, math.nan) for name in combiner.names]))
-    return float(np.mean([plain_answers(grove, row)[0][0] for grove in combiner.groves]))
+    score = float(np.mean([plain_answers(grove, row)[0][0] for grove in combiner.groves]))
+    for name in COUNTED:
+        nats = features.get(name, math.nan)
+        score += nats - BEYOND if nats > BEYOND else 0.0
+    return score
 
 
 def written_plainly(onion: Onion, patch: pytest.MonkeyPatch) -> None:
