@@ -771,6 +771,14 @@ def test_whatever_the_gantry_says_reaches_the_host_but_answers_on_the_channel() 
     assert last(bench, Status) == Status(GantryState.READY, "emergency 8130h")
 
 
+def test_error_frames_are_reported_and_go_nowhere() -> None:
+    bench = Bench()
+    before = len(bench.at_host)
+    bench.gantry_sends(CanFrame(0, error=True))
+    assert len(bench.at_host) == before
+    assert bench.reports() == ["an error frame: the bus has trouble"]
+
+
 def test_observed_nonsense_is_reported() -> None:
     bench = Bench()
     bench.gantry_sends("181#0100")  # element 0, counted from 1

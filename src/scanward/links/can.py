@@ -24,7 +24,7 @@ from scanward.commands.wire import Stop, ToGantry, ToHost
 from scanward.config import CAN_BOUNDS, CanBounds
 from scanward.errors import LinkError
 from scanward.links.base import Link, Side, Sink
-from scanward.links.can_session import CanSession, is_answer
+from scanward.links.can_session import CanSession, is_relayed
 from scanward.links.can_wire import Out
 from scanward.transport.can import CanBus
 from scanward.transport.can_frames import CanFrame
@@ -135,7 +135,7 @@ class CanLink(Link):
             self._do(self._session.host_frame(frame, now, passed=rule is not None))
 
     def _from_gantry(self, frame: CanFrame, now: float) -> None:
-        passed = not self._session.dropped and not is_answer(self._profile, frame)
+        passed = not self._session.dropped and is_relayed(self._profile, frame)
         if passed:
             self._send_all(self._host, (frame,))
         if self._tap is not None:

@@ -110,6 +110,9 @@ class CanSession:
         wire = self._begin(now)
         if self.dropped:
             return wire.take()
+        if frame.error:
+            wire.report(Side.GANTRY, "an error frame: the bus has trouble")
+            return wire.take()
         if is_answer(self.profile, frame):
             self._gantry_heard = now
             self._answered(frame)
@@ -305,6 +308,11 @@ class CanSession:
 def is_answer(profile: CanProfile, frame: CanFrame) -> bool:
     """Whether a frame of the gantry is part of the channel that ends at the guard."""
     return frame.id == SDO_ANSWER + profile.node and frame.plain
+
+
+def is_relayed(profile: CanProfile, frame: CanFrame) -> bool:
+    """Whether a frame of the gantry goes on to the host; an error frame is the controller's report, not a frame."""
+    return not frame.error and not is_answer(profile, frame)
 
 
 def _name_of(frame: CanFrame, node: int) -> str:

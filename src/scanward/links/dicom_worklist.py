@@ -30,11 +30,17 @@ _MAX_KEY = 64  # characters; LO and UI have no more
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the worklist says: context parts of source WORKLIST, or none and why."""
+    """What the worklist says: context parts of source WORKLIST, or none and why.
+
+    ``patient`` is the PatientID of all entries, "" where they tell none; ``down``: it could not be asked, or did
+    not answer with entries.
+    """
 
     parts: Mapping[str, tuple[Told, ...]] = field(default_factory=dict)
     matches: int = 0
     reason: str = ""
+    patient: str = field(default="", repr=False)
+    down: bool = False
 
 
 class Worklist:
@@ -78,7 +84,7 @@ class Worklist:
             files = self._caller.find(self._peer, MODALITY_WORKLIST, _query(keys))
             matches = [open_dicom(data, name="worklist entry") for data in files]
         except (LinkError, DecodeError) as error:
-            return Answer(reason=error.what)
+            return Answer(reason=error.what, down=True)
         return answer_of(matches, keys, today)
 
 
@@ -125,7 +131,8 @@ def answer_of(matches: list[pydicom.Dataset], keys: Mapping[str, str], today: st
     agreed = {name: values[0] for name, values in told.items() if len(set(values)) == 1}
     differing = sorted(set(told) - set(agreed))
     reason = f"the entries differ in {', '.join(differing)}" if differing else ""
-    return Answer({n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}, count, reason)
+    parts = {n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}
+    return Answer(parts, count, reason, text_of(matches[0], "PatientID"))
 
 
 def _parts(match: pydicom.Dataset, today: str) -> dict[str, Value]:

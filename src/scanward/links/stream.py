@@ -28,6 +28,7 @@ class StreamLink(Link):
 
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
+        self._identifiers = Identifiers(settings.site_key, settings.bounds.identifiers)
         self._host: HostSide | None = None
         self._gantry: GantrySide | None = None
         self._beat: asyncio.TimerHandle | None = None
@@ -44,11 +45,10 @@ class StreamLink(Link):
         # Late binding of files to sides: both contexts are made before anything is opened.
         server = server_context(s.tls, s.passphrase) if s.tls else None
         client = client_context(s.tls, s.passphrase) if s.tls else None
-        identifiers = Identifiers(s.site_key, s.bounds.identifiers)
-        host = HostSide(s, server, identifiers, sink)
+        host = HostSide(s, server, self._identifiers, sink)
         await host.start()
         self._host = host
-        self._gantry = GantrySide(s, client, identifiers, sink)
+        self._gantry = GantrySide(s, client, self._identifiers, sink)
         self._gantry.start()
         self._beating()
 
@@ -58,6 +58,10 @@ class StreamLink(Link):
         if self._host is None:
             raise LinkError("the link is not started", "stream link", "await start(sink) first")
         return self._host.port
+
+    def reveal(self, hidden: str) -> str:
+        """The original of an identifier said lately, for the worklist's question alone; LinkError if forgotten."""
+        return self._identifiers.reveal(hidden)
 
     async def close(self) -> None:
         """Close both sides and wait until nothing runs any more."""

@@ -64,7 +64,12 @@ class CanBus:
             options.setdefault("fd", False)
             self._echoes = _Echoes()
         try:
-            self._bus = self._module.Bus(interface=interface, channel=channel, **options)
+            self._bus = self._module.Bus(
+                interface=interface,
+                channel=channel,
+                ignore_config=True,  # files of python-can's own must not change what was asked for
+                **options,
+            )
         except (self._module.CanError, OSError, ValueError, TypeError) as error:
             raise LinkError(
                 f"a CAN bus that cannot be opened ({error})", self.name, "check interface and rights"
