@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks.guard_rig import DEVICE
 from scanward.commands import Examination
-from scanward.commands.wire import FromGantry, Load, Motion, Started, Stop, ToGantry, Trigger
+from scanward.commands.wire import Done, FromGantry, Load, Motion, Started, Stop, ToGantry, Trigger
 from scanward.emulator.gantry import Gantry
 from scanward.emulator.host import Answer, Host, chains_of
 from scanward.emulator.play import Played, RoomDoor, patient_of, run_chain, study_of
 from scanward.emulator.room import Acquired, Room
 from scanward.emulator.server import GantryServer
 from scanward.emulator.staff import Operator
-from scanward.emulator.wires import Lines
+from scanward.emulator.wires import Lines, Tls
 from scanward.errors import DecodeError, SettingsError
 from scanward.guard.arming import chain_digest, motion_digest
 from scanward.guard.control_client import ControlClient
@@ -40,6 +40,7 @@ from scanward.simulation.scanner import perform
 
 Address = tuple[str, int]
 ATTACKED = "dose_x3"  # inside every hardware limit: it is for the operator to decide
+PATIENCE_S = 3.0  # s after which a host that hears nothing gives up, as after silence on any link
 PAUSE_S = 0.05  # s between two attempts of a host to connect
 
 
@@ -147,7 +148,9 @@ class JournalGantry(GantryServer):
         )  # fmt: skip
 
 
-def run_gantry(journal: Path, seed: int, factor: float, port: int, room_port: int) -> None:
+def run_gantry(
+    journal: Path, seed: int, factor: float, port: int, room_port: int, tls: Tls | None = None
+) -> None:
     """A process: until it is killed."""
 
     async def run() -> None:
@@ -156,7 +159,7 @@ def run_gantry(journal: Path, seed: int, factor: float, port: int, room_port: in
         room = JournalRoom()
         room.journal = said
         gantry = Gantry(site.models[DEVICE], site.devices[DEVICE], room)
-        server = JournalGantry(gantry, "127.0.0.1", port, room_port, None, factor=factor)
+        server = JournalGantry(gantry, "127.0.0.1", port, room_port, tls, factor=factor)
         server.journal = said
         await server.start()
         said("ready", port=server.port, room=server.room_port)
@@ -178,9 +181,15 @@ class JournalHost(Host):
         """Never used by any host before."""
         return f"{letter}{self.prefix}.{next(self.names)}"
 
+    async def done(self, load: str, element: int, timeout: float = PATIENCE_S) -> Done | None:
+        """Wait until an element has ended, and not longer than a host waits that hears nothing."""
+        return await super().done(load, element, timeout)
+
     async def _ask(self, message: Any, yes: Any, timeout: float) -> Answer:
+        timeout = min(timeout, PATIENCE_S) if isinstance(message, Trigger) else timeout
         begun = time.monotonic()
-        self.journal("ask", kind=type(message).__name__, id=message.id)
+        digest = chain_digest(message.chain) if isinstance(message, Load) else ""
+        self.journal("ask", kind=type(message).__name__, id=message.id, digest=digest)
         answer = await super()._ask(message, yes, timeout)
         reply = answer.message
         self.journal(
@@ -272,13 +281,13 @@ class Console(Operator):
         super()._watch(client)
 
 
-def run_console(journal: Path, socket: Path, key: Path, name: str) -> None:
-    """A process: releases every second hold and refuses the others, until it is killed."""
+def run_console(journal: Path, socket: Path, key: Path, name: str, each: int = 2) -> None:
+    """A process: releases each second hold (or each first) and refuses the others, until it is killed."""
     said = Journal(journal)
     turn = itertools.count()
 
     def decide(held: dict[str, Any]) -> bool:
-        wish = next(turn) % 2 == 0
+        wish = next(turn) % each == 0
         said("decided", id=held.get("id"), release=wish)
         return wish
 

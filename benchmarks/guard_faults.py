@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import resource
@@ -365,8 +366,8 @@ def aborted(journal: Sequence[dict[str, Any]], faults: Sequence[Fault]) -> list[
     begun: dict[str, Any] | None = None
 
     def note(at: float, ctdivol: float, dlp: float) -> None:
-        names = [f.name for f in faults if f.at <= at]
-        found.append({"fault": names[-1] if names else "none", "ctdivol": ctdivol, "dlp": dlp})
+        names = [f.name for f in faults if f.at <= at <= (f.recovered or math.inf)]
+        found.append({"fault": names[-1] if names else "the end of the run", "ctdivol": ctdivol, "dlp": dlp})
 
     for said in journal:
         if said["what"] == "begun":
@@ -430,10 +431,12 @@ def rows(one: dict[str, Any]) -> str:
     made = []
     for name, f in one["by_fault"].items():
         facts = f["facts"]
-        stops = f"{name}: a stop took {max(x['stop_ms'] for x in facts):.0f} ms at most" if facts else name
+        if facts:
+            slowest, refused = max(x["stop_ms"] for x in facts), sum(x["refused_for_the_log"] for x in facts)
+            name = f"{name}: a stop took {slowest:.0f} ms at most, {refused} loads were refused"
         made.append(
             [
-                stops,
+                name,
                 str(f["times"]),
                 _times(f["recovery_s"]),
                 _times(f["safe_s"]),
