@@ -87,7 +87,7 @@ FRAMES = st.one_of(
 )
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(FRAMES, st.sampled_from([0.0, 0.001, 0.06, 0.3, 2.0])), max_size=60), st.booleans())
 def test_any_frames_at_any_time(sent: list[tuple[CanFrame, float]], written: bool) -> None:
     bench = Bench()
@@ -312,6 +312,6 @@ class Wire(RuleBasedStateMachine):
 
 
 Wire.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestWire = Wire.TestCase
