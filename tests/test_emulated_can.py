@@ -233,7 +233,7 @@ def commands() -> tuple[Command, ...]:
 
 async def examination(buses: tuple[Callable[[], CanBus], Callable[[], CanBus]]) -> None:
     async with site(buses) as here:
-        assert (await here.do(here.host.write, load_of(*commands()), (STUDY, PATIENT))).ok
+        assert (await here.do(here.host.write, load_of(*commands()), (STUDY, PATIENT), patience=PATIENCE)).ok
         for element in range(2):
             after = len(here.host.told)
             answer = await here.do(here.host.trigger, element, patience=PATIENCE)
@@ -273,7 +273,7 @@ def test_a_dose_beyond_the_cap_never_reaches_the_beam() -> None:
     async def run() -> None:
         async with site(virtual()) as here:
             bad = scan(CTDIvol=78.0, XRayTubeCurrentInmA=600.0)
-            assert (await here.do(here.host.write, load_of(bad))).ok
+            assert (await here.do(here.host.write, load_of(bad), patience=PATIENCE)).ok
             answer = await here.do(here.host.trigger, 0, patience=2.0)
             assert answer.code == 0x08000021  # refused for good, not only "not now"
             await here.do(here.host.trigger_by_data, 0)
@@ -281,7 +281,7 @@ def test_a_dose_beyond_the_cap_never_reaches_the_beam() -> None:
             assert here.gantry.node.gantry.room.acquired == []
             assert here.gantry.node.gantry.state == "ready"
             # the host sees sense
-            assert (await here.do(here.host.write, load_of(scan()))).ok
+            assert (await here.do(here.host.write, load_of(scan()), patience=PATIENCE)).ok
             assert (await here.do(here.host.trigger, 0, patience=PATIENCE)).ok
 
     asyncio.run(run())
@@ -311,7 +311,7 @@ def test_a_stop_ends_the_beam() -> None:
     async def run() -> None:
         async with site(virtual(), speed=0.2) as here:
             slow = scan(AcquisitionStartLocation=0.0)
-            assert (await here.do(here.host.write, load_of(slow))).ok
+            assert (await here.do(here.host.write, load_of(slow), patience=PATIENCE)).ok
             assert (await here.do(here.host.trigger, 0, patience=PATIENCE)).ok
             await here.until(lambda: here.gantry.node.gantry.state == "beam")
             here.host.stop(StopKind.ALL)

@@ -56,7 +56,7 @@ from scanward.transport.can import CanBus
 from scanward.transport.can_frames import CanFrame
 
 HEARTBEAT_S = 0.1  # 1017h of the example
-LINK_LOST_S = 1.0  # without a heartbeat of the host: safe state
+LINK_LOST_S = 2.0  # without a heartbeat of the host: safe state
 _OPERATIONAL, _STOPPED, _PREOPERATIONAL = 0x05, 0x04, 0x7F
 _STOP_OBJECT = 0x2F02  # writing it stops: 1 everything, 2 beam, 3 motion
 _STOPS = {1: StopKind.ALL, 2: StopKind.BEAM, 3: StopKind.MOTION}
