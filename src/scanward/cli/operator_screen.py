@@ -76,6 +76,8 @@ def held_lines(held: dict[str, Any], *, every: bool = False) -> Iterator[str]:
     motion = held.get("motion")
     if isinstance(motion, dict):
         yield f"  motion {_text(motion, 'axis')} to {motion.get('target')} at {motion.get('speed')} per s"
+    if held.get("triggers") not in (None, 1):
+        yield f"  a session: each element may be triggered {escape(str(held['triggers']))} times"
     findings = held.get("findings") or ()
     for index, element in enumerate(held.get("chain") or ()):
         command = _dict(element, "command")

@@ -104,9 +104,12 @@ def _same(one: Value | None, other: Value | None) -> bool:
     return one == other
 
 
-def chain_digest(chain: tuple[Element, ...]) -> str:
-    """SHA-256 of everything that is judged in a chain, in order: names what an operator was shown."""
-    plain = [
+def chain_digest(chain: tuple[Element, ...], triggers: int = 1) -> str:
+    """SHA-256 of everything that is judged in a chain, in order: names what an operator was shown.
+
+    ``triggers`` of each element stand in it where they are more than one.
+    """
+    plain: list[object] = [
         [
             sorted(e.command.parameters.items()),
             sorted((n, [[t.value, t.source] for t in told]) for n, told in e.command.context.parts.items()),
@@ -116,7 +119,7 @@ def chain_digest(chain: tuple[Element, ...]) -> str:
         ]
         for e in chain
     ]
-    return _digest(plain)
+    return _digest(plain if triggers == 1 else [*plain, ["triggers", triggers]])
 
 
 def motion_digest(motion: Motion) -> str:

@@ -179,7 +179,8 @@ def shown_digest(held: dict[str, Any]) -> str:
                 )
             )
         return chain_digest(
-            tuple(Element(command_from_json(e["command"]), e["auto"] is True) for e in held["chain"])
+            tuple(Element(command_from_json(e["command"]), e["auto"] is True) for e in held["chain"]),
+            int(held.get("triggers", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(

@@ -63,6 +63,7 @@ class Shot:
     forecast: Forecast
     token: int
     since: float
+    begun: bool = False  # the gantry said that its beam is on
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class GateCore:
         self.log = Log.OK
         self.host, self.gantry = 0, False
         self.queue: deque[Item] = deque()
+        self.moving: deque[str] = deque(maxlen=rules.queue)  # motions passed on, not yet answered
         self.armed: Armed | None = None
         self.shot: Shot | None = None  # waiting for its record
         self.beam: Shot | None = None  # passed on, dose not yet settled
@@ -167,12 +169,13 @@ class GateCore:
         """Where the dose of a load counts: its examination and its patient, or whoever lies there unnamed."""
         keys = [f"e:{load.examination}"] if load.examination else []
         keys += [f"p:{load.patient}"] if load.patient else []
-        return [self.ledgers.of(key) for key in keys or ["unnamed"]]
+        return self.ledgers.together(keys or ["unnamed"])
 
     def item(self, message: Load | Motion, connection: int) -> Item:
         """A new item, with the digest of what is to be judged."""
-        digest = chain_digest(message.chain) if isinstance(message, Load) else motion_digest(message)
-        return Item(message, connection, digest)
+        if isinstance(message, Load):
+            return Item(message, connection, chain_digest(message.chain, message.triggers))
+        return Item(message, connection, motion_digest(message))
 
     def ask(self, item: Item) -> None:
         """Have the head judged, from the start."""

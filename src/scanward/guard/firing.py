@@ -47,6 +47,7 @@ class FiringActions(GateCore):
                 "examination": armed.load.examination,
                 "patient": armed.load.patient,
                 "command": runtime_command(armed.load.chain[trigger.element].command, trigger),
+                "forecast": forecast,
             },
             reserved=True,  # what was released and armed may still run when the disk is full
         )
@@ -61,6 +62,8 @@ class FiringActions(GateCore):
             return "the beam is on", True
         if self.pending is Pending.CONFIRMING:
             return "the chain is not armed yet", True
+        if trigger.id in self.moving:  # the gantry's refusal of the one would be taken for that of the other
+            return f"the id {trigger.id} is in use", True
         armed = self.armed
         if armed is None and self.pending is not Pending.NONE:
             return "the load is not released yet", True
@@ -92,7 +95,7 @@ class FiringActions(GateCore):
     def _fire(self, event: Event) -> None:
         assert isinstance(event, Durable)
         assert self.shot is not None
-        if event.token >= self.shot.token:
+        if event.token >= self.shot.token and not self._withdrawn():
             self._pass_trigger()
 
     def _pass_trigger(self) -> None:
@@ -117,14 +120,22 @@ class FiringActions(GateCore):
         }
         if by == "auto":
             data |= {"command": command, "examination": armed.load.examination, "patient": armed.load.patient}
+            data["forecast"] = armed.findings[trigger.element].forecast
         self.record("sent", {**data, "token": token}, reserved=True)
         if armed.load.examination:
             sent = self.ledgers.of(f"e:{armed.load.examination}").sent
             sent.append(command)
             del sent[: -self.rules.history]
 
+    def _withdrawn(self) -> bool:
+        """Withdraw a trigger whose arming is void by now (expired, for one), or that would go into a beam."""
+        if self.shot is None or (self.armed is self.shot.armed and self.phase is not Phase.BEAM):
+            return False
+        self.withdraw_shot("the arming is void, or the beam is on")
+        return True
+
     def _fire_late(self, _: Event) -> None:
-        if self.now < self._firing_due():
+        if self._withdrawn() or self.now < self._firing_due():
             return
         if self.phase is Phase.COMMITTED:
             self._unrecorded()
@@ -141,10 +152,9 @@ class FiringActions(GateCore):
         self.withdraw_shot("a stop, or a connection is gone")
 
     def _withdraw_if_void(self, _: Event) -> None:
-        assert self.shot is not None
-        if self.armed is not self.shot.armed or self.phase is Phase.BEAM:
-            self.withdraw_shot("the arming is void, or the beam is on")
-        elif self.log is Log.FAILED:
+        if self._withdrawn():
+            return
+        if self.log is Log.FAILED:
             if self.phase is Phase.COMMITTED:
                 self._unrecorded()
             else:

@@ -20,6 +20,7 @@ from scanward.commands.wire import (
     Heartbeat,
     Load,
     Motion,
+    Moved,
     Started,
     Stop,
     StopKind,
@@ -153,6 +154,7 @@ class Gate(PendingActions, FiringActions, GateCore):
             self.alert("a second host tried to connect", connection=event.connection)
             return
         self.host = event.connection
+        self.moving.clear()
         self.record("host", {"connection": event.connection, "up": True})
 
     def _gantry_ready(self, _: Event) -> None:
@@ -179,6 +181,7 @@ class Gate(PendingActions, FiringActions, GateCore):
     def _lose_gantry(self, event: Event) -> None:
         assert isinstance(event, GantryLost)
         self.gantry = False
+        self.moving.clear()
         self.void("the gantry is gone", at_gantry=False)
         self.settle()
         self.record("gantry", {"up": False, "reason": event.reason}, reserved=True)
@@ -237,6 +240,8 @@ class Gate(PendingActions, FiringActions, GateCore):
             return "only the host's command connection may send this"
         if not self.gantry:
             return "the gantry is not connected"
+        if message.id in self.moving:
+            return f"the id {message.id} is in use"
         if isinstance(message, Load):
             if not 0 < len(message.chain) <= self.rules.chain:
                 return f"a chain has 1 to {self.rules.chain} elements, this has {len(message.chain)}"
@@ -270,6 +275,9 @@ class Gate(PendingActions, FiringActions, GateCore):
         assert isinstance(event, Said)
         assert isinstance(event.message, Stop)
         self._out.append(SendGantry(event.message))  # first of all, connected or not: the link knows
+        if self.phase is Phase.BEAM and event.message.what is StopKind.MOTION and not self.shadow:
+            # A beam whose table stands gives all its dose to one place; and IDLE must mean that no beam is on.
+            self.send_gantry(Stop(StopKind.BEAM))
         self.void("a stop", at_gantry=True)
         self.phase = Phase.IDLE
         self.record("stop", {"what": event.message.what, "connection": event.connection}, reserved=True)
@@ -301,6 +309,8 @@ class Gate(PendingActions, FiringActions, GateCore):
     def _news(self, event: Event) -> None:
         assert isinstance(event, GantrySaid)
         self._out.append(SendHost(event.message))
+        if isinstance(event.message, Moved | Declined) and event.message.id in self.moving:
+            self.moving.remove(event.message.id)
 
     def _commit(self, event: Event) -> None:
         self._news(event)
@@ -319,6 +329,7 @@ class Gate(PendingActions, FiringActions, GateCore):
                 message.load,
                 message.element,
             ):
+                current.begun = True
                 self._news(event)
             else:
                 self._stray_beam(event)
@@ -332,25 +343,32 @@ class Gate(PendingActions, FiringActions, GateCore):
         ):
             self._stray_beam(event)
             return
+        forecast = (armed.findings[message.element].forecast,)
+        absolute = self.mode_rules.absolute
+        over = next((o for x in self.ledgers_of(armed.load) if (o := x.over(forecast, absolute))), "")
+        if over and not self.shadow:  # what was acknowledged since the verdict: absolute caps hold always
+            self._stray_beam(event, over)
+            return
         # An element that starts by itself was judged, and armed, with its chain.
         armed.used[message.element] += 1
         trigger = Trigger(f"auto-{message.load}-{message.element}", message.load, message.element)
-        self.beam = Shot(trigger, armed, armed.findings[message.element].forecast, 0, self.now)
+        self.beam = Shot(trigger, armed, armed.findings[message.element].forecast, 0, self.now, begun=True)
         self.phase = Phase.BEAM
         self._news(event)
         self.note_sent(armed, trigger, "auto")
 
-    def _stray_beam(self, event: Event) -> None:
+    def _stray_beam(self, event: Event, why: str = "") -> None:
         assert isinstance(event, GantrySaid)
         assert isinstance(event.message, Started)
         message = event.message
         self._news(event)
         if not self.shadow:
             self.send_gantry(Stop(StopKind.BEAM))
-            self.void("a beam that was not released", at_gantry=True)
+            self.void(why or "a beam that was not released", at_gantry=True)
             self.settle()
             self.phase = Phase.IDLE
-        self.alert("the beam is on and was not released", load=message.load, element=message.element)
+        why = f"stopped what began by itself: {why}" if why else "the beam is on and was not released"
+        self.alert(why, load=message.load, element=message.element)
 
     def _done(self, event: Event) -> None:
         assert isinstance(event, GantrySaid)
@@ -376,8 +394,8 @@ class Gate(PendingActions, FiringActions, GateCore):
         assert isinstance(message, Declined)
         self._news(event)
         current = self.beam
-        if current is None or current.trigger.id != message.id:
-            return
+        if current is None or current.begun or current.trigger.id != message.id:
+            return  # a beam that was on is not undone by a name that the host chose
         self.beam = None  # nothing was delivered; the arming of this element is spent all the same
         self.record("declined", {"id": message.id, "reason": message.reason})
         self.phase = self.end_of_element()

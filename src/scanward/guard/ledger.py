@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from scanward.commands import Command
 from scanward.guard.events import Caps, Forecast
@@ -74,6 +75,11 @@ class Ledger:
         return ""
 
 
+def repeated(doses: tuple[Forecast, ...], times: int) -> tuple[Forecast, ...]:
+    """Each dose ``times`` over, in the same place: a session of a thousand triggers is no thousand sums."""
+    return tuple(replace(d, ctdivol=d.ctdivol * times, dlp=d.dlp * times) for d in doses)
+
+
 def bins(dose: Forecast) -> range | None:
     """The 10 mm places that a dose covers; None when its range is not known or not sensible."""
     if not (math.isfinite(dose.z_low) and math.isfinite(dose.z_high)):
@@ -92,15 +98,18 @@ class Ledgers:
 
     def of(self, key: str) -> Ledger:
         """The ledger of ``key``, a new one when there is none."""
-        ledger = self._held.get(key)
-        if ledger is None:
-            ledger = self._held[key] = Ledger()
-            while len(self._held) > self._limit:
-                # One without dose goes first: naming new examinations must not make an old one forgotten.
-                oldest = next(iter(self._held))
-                del self._held[next((k for k, v in self._held.items() if v.empty and k != key), oldest)]
-        self._held.move_to_end(key)
-        return ledger
+        return self.together((key,))[0]
+
+    def together(self, keys: Sequence[str]) -> list[Ledger]:
+        """The ledgers of all ``keys``: none of them makes another of them forgotten."""
+        for key in keys:
+            self._held.setdefault(key, Ledger())
+            self._held.move_to_end(key)
+        while len(self._held) > max(self._limit, len(keys)):
+            # One without dose goes first: naming new examinations must not make an old one forgotten.
+            others = [k for k in self._held if k not in keys]
+            del self._held[next((k for k in others if self._held[k].empty), others[0])]
+        return [self._held[key] for key in keys]
 
     def keys(self) -> tuple[str, ...]:
         """Whose ledgers are held, least recently used first."""

@@ -26,7 +26,8 @@ from scanward.guard.events import (
     Said,
     SendHost,
 )
-from scanward.guard.states import Pending, Phase
+from scanward.guard.ledger import repeated
+from scanward.guard.states import Firing, Pending, Phase
 
 GRAVITY = {Verdict.RELEASE: 0, Verdict.ALERT: 1, Verdict.HALT: 2}
 
@@ -124,7 +125,7 @@ class PendingActions(GateCore):
                 f"{load.triggers} triggers asked for, {rules.triggers} allowed",
                 form=True,
             )
-        doses = tuple(f.forecast for f in item.findings) * load.triggers
+        doses = repeated(tuple(f.forecast for f in item.findings), load.triggers)
         for caps, verdict, form in (
             (rules.absolute, Verdict.HALT, True),
             (rules.alert, Verdict.ALERT, False),
@@ -159,7 +160,7 @@ class PendingActions(GateCore):
         self.drop_head(why, again=True)
 
     def _bare_caps(self, load: Load) -> bool:
-        doses = tuple(_claimed(e.command) for e in load.chain) * max(1, load.triggers)
+        doses = repeated(tuple(_claimed(e.command) for e in load.chain), max(1, load.triggers))
         within = 1 <= load.triggers <= self.mode_rules.triggers
         return within and not any(x.over(doses, self.mode_rules.absolute) for x in self.ledgers_of(load))
 
@@ -183,6 +184,7 @@ class PendingActions(GateCore):
                 "reason": finding.reason,
                 "seconds": self.rules.hold_seconds,
                 "chain": load.chain if load else (),
+                "triggers": load.triggers if load else 1,
                 "motion": None if load else item.message,
                 "findings": item.findings,
             },
@@ -273,6 +275,8 @@ class PendingActions(GateCore):
     def pass_on_head(self) -> None:
         """Forward the head once its release is on record; never into a beam."""
         item = self.head
+        if isinstance(item.message, Motion) and self.firing is Firing.RECORDING:
+            return  # the trigger came first; `_pump` comes back when it has gone
         if self.phase is Phase.BEAM and not self.shadow:
             if isinstance(item.message, Motion):
                 self.drop_head("the beam is on", again=True)
@@ -289,6 +293,7 @@ class PendingActions(GateCore):
         else:
             self.queue.popleft()
             self.pending = Pending.NONE
+            self.moving.append(item.message.id)
 
     def _record_late(self, _: Event) -> None:
         if self._late():

@@ -27,7 +27,7 @@ from scanward.commands import (
 from scanward.commands.wire import Axis, Element, Load, Motion
 from scanward.config import POLICY_BOUNDS
 from scanward.guard.events import Caps, Envelope, Finding, Forecast, GateRules, ModeRules
-from scanward.guard.ledger import Ledger
+from scanward.guard.ledger import Ledger, repeated
 from scanward.guard.policy_terms import (
     ADULT,
     GRAVITY,
@@ -157,7 +157,7 @@ class Policy:
         self, load: Load, findings: list[Finding], mode: Mode, ledgers: Sequence[Ledger]
     ) -> tuple[Finding, ...]:
         """The findings, the first made worse where the chain as a whole reaches a cap of this patient."""
-        doses = tuple(f.forecast for f in findings) * max(load.triggers, 1)
+        doses = repeated(tuple(f.forecast for f in findings), max(load.triggers, 1))
         alert, absolute = self.caps(mode, min((youngest(e.command) for e in load.chain), default=ADULT))
         session = self.interventional if load.triggers > 1 else None
         worse = ""

@@ -73,6 +73,7 @@ class AuditPort:
         self._told = Log.OK
         self._full = False
         self._overflow = False
+        self._lost_reserved = False
         self._failure = "the writer has not begun"
         self._own = _OWN
         self._timer: asyncio.TimerHandle | None = None
@@ -103,6 +104,9 @@ class AuditPort:
         if self._client is None or not self._client.send(token, payload, reserved):
             del self._waiting[token]
             self._overflow = True
+            # Reserved records are waited for although the log is full: one that was not taken must not be taken
+            # for durable when a later one is.
+            self._lost_reserved = self._lost_reserved or reserved
             self._tell("too many records wait for the disk" if self._client else self._failure)
         elif self._client.wants_write:
             self._write_later()
@@ -174,6 +178,7 @@ class AuditPort:
                 self._waiting.pop(answer.token, None)
                 latest = answer.token if answer.token < _OWN else latest
                 self._overflow = self._overflow and client.wants_write
+                self._lost_reserved = self._lost_reserved and self._overflow
                 continue
             self._durable(latest)
             latest = 0
@@ -247,7 +252,7 @@ class AuditPort:
         self._timer = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _tell(self, reason: str) -> None:
-        failed = bool(self._failure) or self._stuck()
+        failed = bool(self._failure) or self._lost_reserved or self._stuck()
         condition = Log.FAILED if failed else Log.FULL if self._full or self._overflow else Log.OK
         if condition is not self._told:
             self._told = condition

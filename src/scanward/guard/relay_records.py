@@ -77,15 +77,16 @@ def retell(payloads: Iterable[bytes]) -> Told:
     told = Told()
     courses: dict[tuple[str, str], Course] = {}
     waiting: dict[int, dict[str, Any]] = {}  # release or trigger by its record number, in one life of a relay
+    begun: list[dict[str, Any]] = []  # the element that was passed on last and whose dose is not on record
     for data in payloads:
         try:
             said = msgspec.json.decode(data)
             if not isinstance(said, dict):
                 raise DecodeError("not a record", "audit log", "run `scanward audit verify`")
-            _record(said, told, courses, waiting)
+            _record(said, told, courses, waiting, begun)
         except (msgspec.MsgspecError, DecodeError, KeyError, TypeError, ValueError):
             told.damaged += 1
-    _unknown(told, courses, waiting)
+    _unknown(told, courses, waiting, begun)
     told.courses = [course for course in courses.values() if course.sent or course.doses]
     return told
 
@@ -95,43 +96,68 @@ def _record(
     told: Told,
     courses: dict[tuple[str, str], Course],
     waiting: dict[int, dict[str, Any]],
+    begun: list[dict[str, Any]],
 ) -> None:
     kind = said.get("kind")
     if kind == START:
-        _unknown(told, courses, waiting)
+        _unknown(told, courses, waiting, begun)
     elif kind in ("release", "trigger"):
         waiting[int(said["record"])] = said
     elif kind == "withdrawn":
         waiting.pop(int(said["token"]), None)
     elif kind == "sent":
         released = waiting.pop(int(said.get("token", 0)), None)
-        command = said.get("command") or (released or {}).get("command")
-        if command:
-            whose = said if said.get("command") else released or {}
-            _course(courses, whose).sent.append(command_from_json(command))
-    elif kind == "dose":
-        dose = said["dose"]
-        delivered = Forecast(
-            float(dose["ctdivol"]),
-            float(dose["dlp"]),
-            int(dose["phantom"]),
-            _or_nan(dose["z_low"]),
-            _or_nan(dose["z_high"]),
-        )
-        _course(courses, said).doses.append(delivered)
+        whose = said if said.get("command") else released or {}
+        if whose.get("command"):
+            _course(courses, whose).sent.append(command_from_json(whose["command"]))
+            begun.clear()  # the gate settles one element before it begins the next
+            begun.append(whose)
+    elif kind == "declined":
+        begun[:] = [each for each in begun if each.get("id") != said.get("id")]
+    elif kind in ("dose", "dose_report"):
+        if kind == "dose":
+            begun.clear()
+        _course(courses, said).doses.append(_forecast(said["dose"]))
 
 
-def _unknown(told: Told, courses: dict[tuple[str, str], Course], waiting: dict[int, dict[str, Any]]) -> None:
-    """What waits at the end of a life may have been sent: a dose that may have been given counts as given."""
+def _unknown(
+    told: Told,
+    courses: dict[tuple[str, str], Course],
+    waiting: dict[int, dict[str, Any]],
+    begun: list[dict[str, Any]],
+) -> None:
+    """What waits at the end of a life may have been sent: a dose that may have been given counts as given.
+
+    So does that of an element in whose beam the relay ended.
+    """
+    for said in begun:
+        _course(courses, said).doses.append(_expected(said))
     for said in waiting.values():
         told.unknown.append(said)
         if said.get("command"):
-            command = command_from_json(said["command"])
             course = _course(courses, said)
-            course.sent.append(command)
-            ctdivol, dlp = command.number("CTDIvol"), command.number("DLP")
-            course.doses.append(Forecast(ctdivol or 0.0, dlp or 0.0))
+            course.sent.append(command_from_json(said["command"]))
+            course.doses.append(_expected(said))
     waiting.clear()
+    begun.clear()
+
+
+def _expected(said: Mapping[str, Any]) -> Forecast:
+    """The guard's own forecast on a trigger's record; of an older record what the host claimed."""
+    if said.get("forecast"):
+        return _forecast(said["forecast"])
+    command = command_from_json(said["command"])
+    return Forecast(command.number("CTDIvol") or 0.0, command.number("DLP") or 0.0)
+
+
+def _forecast(dose: Mapping[str, Any]) -> Forecast:
+    return Forecast(
+        float(dose["ctdivol"]),
+        float(dose["dlp"]),
+        int(dose["phantom"]),
+        _or_nan(dose["z_low"]),
+        _or_nan(dose["z_high"]),
+    )
 
 
 def _or_nan(value: Any) -> float:

@@ -1,0 +1,346 @@
+"""Attacks on the guard itself that once worked: whoever owns the host chooses ids, names, order, timing and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scanward.cli.operator_screen import held_lines
+from scanward.commands import Command, Mode, Verdict
+from scanward.commands.wire import (
+    Axis,
+    Channel,
+    Declined,
+    Done,
+    Element,
+    Load,
+    Loaded,
+    Motion,
+    Moved,
+    Refused,
+    Started,
+    Stop,
+    StopKind,
+    Trigger,
+)
+from scanward.guard.arming import chain_digest
+from scanward.guard.control_client import shown_digest
+from scanward.guard.events import (
+    Ask,
+    Caps,
+    Durable,
+    Effect,
+    Event,
+    Finding,
+    Forecast,
+    GantryLost,
+    GantrySaid,
+    GantryUp,
+    GateRules,
+    HostUp,
+    Judged,
+    ModeRules,
+    Record,
+    Said,
+    SendGantry,
+    SendHost,
+    Tell,
+    Tick,
+)
+from scanward.guard.gate import Gate
+from scanward.guard.ledger import Ledger, Ledgers, repeated
+from scanward.guard.relay_records import START, payload, plain, retell
+from scanward.guard.states import Phase
+
+CAPS = ModeRules(
+    Caps({16: 100.0, 32: 50.0}, {16: 2e3, 32: 2e3}), Caps({16: 500.0, 32: 250.0}, {16: 9e3, 32: 9e3}), 3
+)
+RULES = GateRules("policy-1", {Mode.CLINICAL: CAPS, Mode.QA: CAPS})
+
+
+def load(name: str, *doses: float, auto: Iterable[int] = (), triggers: int = 1, exam: str = "e") -> Load:
+    chain = tuple(
+        Element(Command({"KVP": 120.0, "CTDIvol": dose}), index in set(auto))
+        for index, dose in enumerate(doses)
+    )
+    return Load(name, exam, "p", chain, triggers)
+
+
+class Bench:
+    """A gate, a hostile host and an honest gantry."""
+
+    def __init__(self, rules: GateRules = RULES) -> None:
+        self.gate = Gate(rules)
+        self.now = 0.0
+        self.out: list[Effect] = []
+        self.tell(HostUp(1, Channel.COMMANDS), GantryUp())
+
+    def tell(self, *events: Event) -> list[Effect]:
+        new: list[Effect] = []
+        for event in events:
+            self.now += 0.001
+            new += self.gate.handle(event, self.now)
+        self.out += new
+        return new
+
+    def say(self, *messages: Any) -> list[Effect]:
+        return self.tell(*(Said(1, message) for message in messages))
+
+    def gantry(self, *messages: Any) -> list[Effect]:
+        return self.tell(*(GantrySaid(message) for message in messages))
+
+    def durable(self) -> list[Effect]:
+        return self.tell(Durable(max(e.token for e in self.out if isinstance(e, Record))))
+
+    def judged(self, verdict: Verdict = Verdict.RELEASE) -> list[Effect]:
+        ask = next(e for e in reversed(self.out) if isinstance(e, Ask))
+        doses = [float(e.command.parameters["CTDIvol"]) for e in ask.chain] or [0.0]
+        found = tuple(Finding(verdict, forecast=Forecast(d, d * 20, 32, 0.0, 200.0)) for d in doses)
+        return self.tell(Judged(ask.request, found, "bundle-1"))
+
+    def arm(self, message: Load) -> None:
+        self.say(message)
+        self.judged()
+        self.durable()
+        self.gantry(Loaded(message.id, tuple(e.command.parameters for e in message.chain)))
+
+    def move(self, name: str) -> list[Effect]:
+        return self.say(Motion(name, Axis.TABLE_Z, 1.0, 1.0)) + self.judged() + self.durable()
+
+    def scan(self, name: str, element: int = 0, of: str = "L1") -> list[Effect]:
+        return self.say(Trigger(name, of, element)) + self.durable()
+
+    def delivered(self) -> float:
+        return self.gate.ledgers.of("e:e").peak(32)
+
+
+def sent(effects: list[Effect]) -> list[Any]:
+    return [e.message for e in effects if isinstance(e, SendGantry)]
+
+
+def refused(effects: list[Effect]) -> list[str]:
+    return [e.message.id for e in effects if isinstance(e, SendHost) and isinstance(e.message, Refused)]
+
+
+# --- order, and what is sent after it was voided
+
+
+def test_a_stop_of_motion_in_a_beam_stops_the_beam_too_and_nothing_moves_or_fires_into_it() -> None:
+    """IDLE with the beam still on let a motion, or another trigger, into the beam."""
+    bench = Bench()
+    bench.arm(load("L1", 5.0))
+    bench.scan("T1")
+    bench.gantry(Started("L1", 0))
+    out = bench.say(Stop(StopKind.MOTION))
+    assert sent(out)[:2] == [Stop(StopKind.MOTION), Stop(StopKind.BEAM)]
+    assert bench.gate.phase is Phase.IDLE
+    bench.gantry(Done("L1", 0, 2.0, 40.0, aborted=True))
+    assert bench.delivered() == 2.0
+
+
+def test_outside_a_beam_a_stop_of_motion_is_just_that() -> None:
+    bench = Bench()
+    assert sent(bench.say(Stop(StopKind.MOTION))) == [Stop(StopKind.MOTION)]
+
+
+def test_a_trigger_whose_arming_expires_while_it_is_recorded_is_withdrawn() -> None:
+    """The gantry was sent the trigger after it had been told to forget the chain."""
+    for what in ("tick", "durable"):
+        bench = Bench()
+        bench.arm(load("L1", 5.0))
+        bench.now += RULES.arming_seconds - 0.002
+        bench.say(Trigger("T1", "L1", 0))
+        out = bench.tell(Tick(), Tick())
+        out += bench.durable() if what == "durable" else []
+        assert not [m for m in sent(out) if isinstance(m, Trigger)]
+        assert refused(out) == ["T1"]
+        assert bench.gate.phase is Phase.IDLE
+
+
+def test_a_trigger_and_a_motion_made_durable_together_keep_their_order() -> None:
+    bench = Bench()
+    bench.arm(load("L1", 5.0))
+    bench.say(Trigger("T1", "L1", 0))
+    bench.say(Motion("M1", Axis.TABLE_Z, 1.0, 1.0))
+    bench.judged()
+    out = bench.durable()  # one sync for both records
+    assert sent(out) == [Trigger("T1", "L1", 0)]
+    assert refused(out) == ["M1"]  # never into the beam
+
+
+def test_a_motion_behind_a_trigger_goes_when_the_trigger_is_withdrawn() -> None:
+    bench = Bench()
+    bench.arm(load("L1", 5.0))
+    bench.say(Trigger("T1", "L1", 0))
+    token = max(e.token for e in bench.out if isinstance(e, Record))
+    bench.say(Motion("M1", Axis.TABLE_Z, 1.0, 1.0))
+    bench.judged()
+    bench.gate.shot = replace(bench.gate.shot, token=token + 1000) if bench.gate.shot else None
+    out = bench.durable()
+    assert sent(out) == []
+    bench.now += RULES.record_seconds
+    out = bench.tell(Tick())
+    assert [type(m) for m in sent(out)] == [Motion]
+    assert refused(out) == ["T1"]
+
+
+# --- names that the host chooses
+
+
+def test_a_declined_motion_with_the_name_of_a_running_element_hides_no_dose() -> None:
+    """``auto-L1-1`` is what the gate calls the element that starts by itself: the host can know that."""
+    bench = Bench()
+    bench.arm(load("L1", 5.0, 40.0, auto=[1]))
+    bench.scan("T1")
+    bench.gantry(Started("L1", 0), Done("L1", 0, 5.0, 100.0))
+    bench.move("auto-L1-1")
+    bench.gantry(Started("L1", 1), Declined("auto-L1-1", "the beam is on"))
+    assert bench.gate.phase is Phase.BEAM
+    bench.gantry(Done("L1", 1, 40.0, 800.0))
+    assert bench.delivered() == 45.0
+
+
+def test_a_name_that_the_gantry_has_not_answered_yet_is_in_use() -> None:
+    bench = Bench()
+    bench.arm(load("L1", 40.0))
+    assert [type(m) for m in sent(bench.move("X"))] == [Motion]
+    out = bench.say(Trigger("X", "L1", 0))
+    assert refused(out) == ["X"]
+    assert refused(bench.say(Motion("X", Axis.TABLE_Z, 2.0, 1.0))) == ["X"]
+    bench.gantry(Moved("X", 1.0))
+    assert sent(bench.scan("X")) == [Trigger("X", "L1", 0)]
+    bench.gantry(Declined("X", "too hot"))  # this one is the trigger's
+    assert bench.gate.beam is None
+
+
+@pytest.mark.parametrize("way", ["declined", "gantry", "host"])
+def test_an_answered_or_lost_motion_leaves_its_name_free(way: str) -> None:
+    bench = Bench()
+    bench.move("X")
+    if way == "declined":
+        bench.gantry(Declined("X"))
+    elif way == "gantry":
+        bench.tell(GantryLost(), GantryUp())
+    else:
+        bench.gate.host = 0
+        bench.tell(HostUp(1, Channel.COMMANDS))
+    assert [type(m) for m in sent(bench.move("X"))] == [Motion]
+
+
+def test_a_session_is_shown_as_one_and_signed_as_one() -> None:
+    """Digest and screen did not tell one trigger from three."""
+    once, session = load("L1", 5.0), load("L1", 5.0, triggers=3)
+    assert chain_digest(once.chain, 1) != chain_digest(once.chain, 3) != chain_digest(once.chain, 2)
+    bench = Bench()
+    bench.say(session)
+    (held,) = [e for e in bench.judged(Verdict.ALERT) if isinstance(e, Tell) and e.kind == "held"]
+    shown = plain(held.data)
+    assert shown["triggers"] == 3
+    assert shown_digest(shown) == shown["digest"]
+    assert shown_digest({**shown, "triggers": 1}) != shown["digest"]
+    assert any("3 times" in line for line in held_lines(shown))
+    assert not any("times" in line for line in held_lines({**shown, "triggers": 1}))
+
+
+# --- dose
+
+
+def test_what_begins_by_itself_beyond_an_absolute_cap_is_stopped() -> None:
+    """The verdict knew the forecast; the element before it delivered eight times as much."""
+    bench = Bench()
+    bench.arm(load("L1", 10.0, 20.0, auto=[1]))
+    bench.scan("T1")
+    bench.gantry(Started("L1", 0), Done("L1", 0, 240.0, 800.0))
+    out = bench.gantry(Started("L1", 1))
+    assert sent(out)[0] == Stop(StopKind.BEAM)
+    assert bench.gate.phase is Phase.IDLE
+    assert any(isinstance(e, Tell) and "exceeds 250" in str(e.data.get("reason")) for e in out)
+
+
+def test_two_new_names_do_not_make_each_other_forgotten() -> None:
+    held = Ledgers(4)
+    for old in "abcd":
+        held.of(old).add(Forecast(1.0, 1.0, 32))
+    for ledger in held.together(("e:new", "p:new")):
+        ledger.add(Forecast(9.0, 9.0, 32))
+    assert [held.of(key).peak(32) for key in ("e:new", "p:new", "c", "d")] == [9.0, 9.0, 1.0, 1.0]
+    assert len(held.keys()) == 4
+
+
+def test_a_session_of_a_thousand_triggers_is_no_thousand_sums() -> None:
+    """32 elements of 4 m with 1,000 triggers kept the relay, and with it every stop, for eight seconds."""
+    doses = (Forecast(0.5, 10.0, 32, 0.0, 30.0), Forecast(2.0, 7.0, 16))
+    one, many = Ledger(), Ledger()
+    for dose in doses * 7:
+        one.add(dose)
+    for dose in repeated(doses, 7):
+        many.add(dose)
+    assert [one.peak(p) for p in (16, 32)] == pytest.approx([many.peak(p) for p in (16, 32)])
+    assert one.dlp == pytest.approx(many.dlp)
+    assert len(repeated(doses, 1000)) == len(doses)
+
+    counted = 0
+
+    class Counting(Ledger):
+        def add(self, dose: Forecast) -> None:
+            nonlocal counted
+            counted += 1
+
+    wide = replace(CAPS, triggers=1000)
+    bench = Bench(replace(RULES, modes={Mode.CLINICAL: wide}))
+    real = Ledger.add
+    Ledger.add = Counting.add  # type: ignore[method-assign, assignment]
+    try:
+        bench.say(load("L1", *([0.001] * 32), triggers=1000))
+        bench.judged()
+    finally:
+        Ledger.add = real  # type: ignore[method-assign]
+    assert 0 < counted <= 4 * 32
+
+
+# --- after a crash
+
+
+def lines(*said: tuple[str, int, dict[str, object]]) -> list[bytes]:
+    return [payload(START, 0, {}), *(payload(kind, record, data) for kind, record, data in said)]
+
+
+TRIGGER = (
+    "trigger",
+    5,
+    {
+        "id": "T1",
+        "load": "L1",
+        "element": 0,
+        "examination": "e",
+        "patient": "p",
+        "command": Command({"CTDIvol": 0.1}),  # what the host claims
+        "forecast": Forecast(40.0, 800.0, 32, 0.0, 200.0),
+    },
+)
+SENT = ("sent", 6, {"id": "T1", "load": "L1", "element": 0, "by": "trigger", "token": 5})
+
+
+@pytest.mark.parametrize("after", [(TRIGGER, SENT), (TRIGGER,)])
+def test_a_crash_in_the_beam_counts_the_guards_own_forecast(after: Any) -> None:
+    """It counted nothing, and of a trigger with an unknown fate what the host had claimed."""
+    for restarts in (1, 2):
+        (course,) = retell(lines(*after) + lines() * restarts).courses
+        assert [(d.ctdivol, d.dlp, d.phantom, d.z_high) for d in course.doses] == [(40.0, 800.0, 32, 200.0)]
+        assert (course.examination, course.patient) == ("e", "p")
+
+
+def test_what_ended_or_never_began_counts_once() -> None:
+    dose = ("dose", 7, {"examination": "e", "patient": "p", "dose": Forecast(9.0, 90.0, 32, 0.0, 1.0)})
+    (course,) = retell(lines(TRIGGER, SENT, dose)).courses
+    assert [d.ctdivol for d in course.doses] == [9.0]
+    (course,) = retell(lines(TRIGGER, SENT, ("declined", 7, {"id": "T1", "reason": ""}))).courses
+    assert course.doses == []
+    (course,) = retell(lines(TRIGGER, SENT, ("declined", 7, {"id": "L2", "reason": ""}))).courses
+    assert [d.ctdivol for d in course.doses] == [40.0]
+    report = ("dose_report", 8, {"examination": "e", "dose": Forecast(3.0, 30.0, 32)})
+    told = retell(lines(TRIGGER, SENT, dose, report))
+    assert sorted(d.ctdivol for course in told.courses for d in course.doses) == [3.0, 9.0]
