@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bundled import signed
 from benchmarks.common import OUT, Say
 from scanward.commands import Examination
-from scanward.learning.fit import Settings
 from scanward.recordings import examinations as grouped
 from scanward.recordings import load_dialect, read
 from scanward.recordings.writing import write_table
@@ -49,6 +47,10 @@ class Learned:
 
 def learned(seed: int, examinations: int, budget: float, *, quick: bool, say: Say) -> Learned:
     """The bundle of a simulated site: made now, or by an earlier benchmark with the same words."""
+    # Late: a process that only wants the guard loads no training library.
+    from benchmarks.bundled import signed
+    from scanward.learning.fit import Settings
+
     name = f"{seed}-{examinations}-{budget:g}{'-quick' if quick else ''}"
     folder = OUT.parent / "guard-bundles" / name
     folder.mkdir(parents=True, exist_ok=True)
