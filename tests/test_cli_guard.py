@@ -50,6 +50,8 @@ def test_the_page_s_own_example_is_read(repository: Path, tmp_path: Path) -> Non
     assert config.judge is not None
     assert config.judge.bundle == tmp_path / "scanner-1"
     assert config.weakenings == ()
+    assert config.worklist is not None
+    assert (config.worklist.address, config.worklist.tls) == (("192.0.2.9", 104), config.stream.tls)
 
 
 def test_a_configuration_is_read(site: GuardSite) -> None:
@@ -71,7 +73,7 @@ def test_a_configuration_is_read(site: GuardSite) -> None:
         ('listen = "127.0.0.1:0"', 'listen = "127.0.0.1"', "host.listen: '127.0.0.1' is no address", 10),
         ('listen = "127.0.0.1:0"', 'listen = "a:70000"', "host.listen", 10),
         ("connect =", "conect =", "'connect' is missing", 12),
-        ('type = "stream"', 'type = "dicom"', "link.type: the DICOM link has a command", 8),
+        ('type = "stream"', 'type = "dicom"', "'dicom' is missing", 0),
         ('type = "stream"', 'type = "can"', "'can' is missing", 0),
         ('type = "stream"', 'type = "can"\n[can]\nprofile="p"\nhost="a"\ngantry="a"', "both sides", 12),
         ("unsafe_plaintext = true", 'key = "a"', "'certificate' is missing", 15),
@@ -83,6 +85,8 @@ def test_a_configuration_is_read(site: GuardSite) -> None:
         ('dir = "audit"', "dir = audit", "not TOML", 23),
         ('socket = "c.sock"', "socket = 7", "control.socket: needs text", 26),
         ("[control]", "[[control]]", "control: needs a table", 25),
+        ("[control]", '[worklist]\nserver = "RIS"\n[control]', "worklist.server: is no application", 26),
+        ("[control]", '[worklist]\nserver = "R@h:104"\n[control]', "worklist: anybody on the network", 25),
     ],
 )
 def test_every_error_names_the_line_and_the_cure(

@@ -20,6 +20,8 @@ from scanward.transport.tls import Pins, TlsFiles
 
 _NAMES = r"[A-Za-z0-9._-]{1,253}"
 _DIGEST = r"[0-9a-f]{64}"
+_TITLE = r"[!-\[\]-~]{1,16}"  # PS3.8 9.3.1: no backslash, here no spaces either
+_ENTITY = re.compile(rf"(?P<title>{_TITLE})@(?P<host>[^@]+):(?P<port>\d{{1,5}})")
 
 
 class LinkType(StrEnum):
@@ -90,6 +92,18 @@ class CanConfig:
     record: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorklistConfig:
+    """``[worklist]``: the guard's own source of context. ``tls`` None: plain."""
+
+    title: str
+    server: str
+    address: tuple[str, int]
+    name: str
+    tls: TlsFiles | None
+    wait_s: float
+
+
 @dataclass(frozen=True)
 class GuardConfig:
     """All of ``guard.toml``.
@@ -108,6 +122,8 @@ class GuardConfig:
         Set for a CANopen link.
     dicom : Section or None
         The table of a DICOM link, for `dicom_config`: that guard is a process of another kind.
+    worklist : WorklistConfig or None
+        Who is asked about the patient.
     weakenings : tuple of str
         Everything ``unsafe_...`` in the file.
     """
@@ -124,6 +140,7 @@ class GuardConfig:
     can: CanConfig | None = None
     dicom: Section | None = field(default=None, repr=False, compare=False)
     weakenings: tuple[str, ...] = ()
+    worklist: WorklistConfig | None = None
 
 
 def load_config(path: Path) -> GuardConfig:
@@ -160,6 +177,12 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
     can = reader.can(top.section("can", needed=True)) if kind is LinkType.CAN else None
     dicom = top.section("dicom", needed=True) if kind is LinkType.DICOM else None  # read by `dicom_config`
     link.done()
+    asked = None
+    if "worklist" in top:
+        section = top.section("worklist")
+        if stream is None:
+            raise section.fail("only a stream link asks a worklist", None, "remove the table")
+        asked = reader.worklist(section, stream.tls)
     site = top.section("site")
     site_key = reader.path(site, "key", None)
     site.done()
@@ -176,6 +199,7 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
         can,
         dicom,
         tuple(reader.weak),
+        asked,
     )
     top.done()
     return config
@@ -278,6 +302,31 @@ class _Reader:
             raise section.fail(
                 "both sides are the same bus", "gantry", "give two buses: the guard stands between"
             )
+        section.done()
+        return found
+
+    def worklist(self, section: Section, tls: TlsFiles | None) -> WorklistConfig:
+        """[worklist]. Its TLS uses the files of [tls]."""
+        match = _ENTITY.fullmatch(section.text("server"))
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise section.fail("is no application entity", "server", 'write server = "RIS@192.0.2.9:104"')
+        plain = bool(section.flag("unsafe_plaintext", False))
+        name = section.text("name", "", most=253)
+        if plain:
+            self.weak.append("worklist.unsafe_plaintext")
+        elif tls is None or not name:
+            todo = (
+                'write name = "...", the DNS name in its certificate (and [tls]), or unsafe_plaintext = true'
+            )
+            raise section.fail("anybody on the network could answer in its name", None, todo)
+        found = WorklistConfig(
+            section.text("title", "SCANWARD", pattern=_TITLE),
+            match["title"],
+            (match["host"], int(match["port"])),
+            name,
+            None if plain else tls,
+            section.number("wait", 0.5, low=0.05, high=1.5, unit="s"),
+        )
         section.done()
         return found
 

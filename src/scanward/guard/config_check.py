@@ -47,6 +47,8 @@ def _looks(config: GuardConfig) -> Iterator[Look]:
     yield _look("policy", policy)
     if config.judge is not None:
         yield _look("judge", lambda: _judge(found[0] if found else _bare(config)))
+    if config.worklist is not None:
+        yield _look("worklist", lambda: _worklist(config))
     yield _look("audit log", lambda: _audit(config))
     yield _look("control", lambda: _control(config))
 
@@ -134,6 +136,14 @@ def _judge(found: Verified) -> Look:
             "budget": onion.budget,
         },
     )
+
+
+def _worklist(config: GuardConfig) -> Look:
+    asked = config.worklist
+    assert asked is not None  # looked at only where there is one
+    warning = "" if asked.tls else "unsafe_plaintext: whoever is on this network can answer in its name"
+    facts = {"server": f"{asked.server}@{asked.address[0]}:{asked.address[1]}", "wait": asked.wait_s}
+    return Look("worklist", facts, warning)
 
 
 def _audit(config: GuardConfig) -> Look:

@@ -42,6 +42,23 @@ class Asked(Protocol):
         """Ask; the relay's ``answered`` or ``lost`` follows."""
 
 
+class Lookup(Protocol):
+    """What the relay needs of `context_client.ContextClient`."""
+
+    def ask(self, examination: str, patient: str) -> None:
+        """Ask; the relay's ``context_told`` follows."""
+
+    def awaits(self, examination: str) -> bool:
+        """Whether an answer is on its way."""
+
+
+class Doses(Protocol):
+    """What the relay needs of `dose_port.DosePort`."""
+
+    def loaded(self, load: Load) -> None:
+        """A load is about to be given to the gate; the relay's ``delivered`` may follow."""
+
+
 class Book(Protocol):
     """What the relay needs of `relay_audit.AuditPort`."""
 
@@ -114,6 +131,8 @@ class Relay:
         self.judge: Asked | None = None
         self.audit: Book | None = None
         self.desk: Desk | None = None
+        self.lookup: Lookup | None = None
+        self.doses: Doses | None = None
         self.observe: Callable[[Effect], None] | None = None
         self._link = link
         self._crashed = crashed
@@ -125,6 +144,7 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = math.inf
         self._parts: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by examination
+        self._unasked: dict[str, Ask] = {}  # by examination: waiting for the worklist
         self._bundle = ""
         self._judge_trouble = ""  # what was said last of a judge that is not there
         self._floods = {side: _Flood(bounds.malformed_burst, -math.inf) for side in Side}
@@ -182,8 +202,13 @@ class Relay:
         """One message of a host."""
         if isinstance(message, Stop):
             self.counters.stops += 1
-        elif isinstance(message, Load) and self.desk is not None:
-            self.desk.before_load(message.examination)
+        elif isinstance(message, Load):
+            if self.desk is not None:
+                self.desk.before_load(message.examination)
+            if self.doses is not None:
+                self.doses.loaded(message)
+            if self.lookup is not None and message.examination not in self._parts:
+                self.lookup.ask(message.examination, message.patient)
         self.handle(events.Said(connection, message))
 
     def gantry_up(self, hello: Hello) -> None:
@@ -298,6 +323,15 @@ class Relay:
 
     # --- what the guard knows by itself
 
+    def delivered(self, event: events.Delivered, *, loading: bool = False) -> None:
+        """What dose reports tell may raise an account, and begins one only for what the host is loading."""
+        if loading or f"e:{event.examination}" in self.gate.ledgers.keys():
+            self.handle(event)
+
+    def noted(self, kind: str, data: Mapping[str, object]) -> None:
+        """News of a source: recorded and shown."""
+        self._note(kind, data)
+
     def know(self, examination: str, parts: Mapping[str, list[dict[str, Any]]]) -> None:
         """Context from the guard's own sources (worklist, localizer, operator): judged with, and binding."""
         if self._parts.get(examination) == dict(parts):
@@ -307,6 +341,16 @@ class Relay:
             del self._parts[next(iter(self._parts))]
         digest = hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
         self.handle(events.Changed(events.Bound.CONTEXT, digest, examination))
+
+    def context_told(self, examination: str, parts: dict[str, list[dict[str, Any]]], reason: str) -> None:
+        """The worklist's answer, or none: what waited for it is asked now, by the gate anew or as it was."""
+        ask = self._unasked.pop(examination, None)
+        if reason:
+            self._note("context", {"examination": examination, "reason": reason})
+        if parts:
+            self.know(examination, parts)
+        if ask is not None and self._load_of(ask.request) is not None:
+            self._question(ask)
 
     def restore(self, told: Told) -> None:
         """What the log tells after a restart; what may have been sent is shown, never sent again."""
@@ -365,6 +409,13 @@ class Relay:
         if self.judge is None or urgent:
             self._loop.call_soon(self.lost, ask.request, "there is no judge")
             return
+        if self.lookup is not None and self.lookup.awaits(ask.examination) and not self.gate.emergency:
+            self._unasked[ask.examination] = ask
+            return
+        self._question(ask)
+
+    def _question(self, ask: Ask) -> None:
+        assert self.judge is not None
         self.judge.ask(
             Question(
                 ask.request,

@@ -22,7 +22,8 @@ from scanward.audit.frames import Kind
 from scanward.audit.reading import read, segments_of
 from scanward.commands import Device
 from scanward.errors import AuditError, InputError, ScanwardError, SettingsError
-from scanward.guard.config import GuardConfig
+from scanward.guard.config import GuardConfig, WorklistConfig
+from scanward.guard.context_client import ContextClient, ContextSettings
 from scanward.guard.control import ControlServer
 from scanward.guard.control_desk import ControlDesk
 from scanward.guard.ipc import JudgeSettings
@@ -121,10 +122,29 @@ def link_of(found: Verified) -> Link:
                 stream.silence_s,
             )
         )
-    assert can is not None  # the configuration holds one of the two
+    if can is None:
+        raise SettingsError(
+            f"there is no gantry behind a link of type {config.link.value}",
+            str(config.path),
+            'give a configuration with [link] type = "stream" or "can"',
+        )
     from scanward.guard.can_link import can_link  # late: a guard on TCP needs no CAN library
 
     return can_link(config, found.device, found.site_key)
+
+
+def context_settings(asked: WorklistConfig) -> ContextSettings:
+    """What the process that asks the worklist is told."""
+    files = asked.tls
+    return ContextSettings(
+        asked.title,
+        asked.server,
+        *asked.address,
+        asked.name,
+        str(files.certificate) if files else "",
+        str(files.key) if files else "",
+        str(files.authority) if files else "",
+    )
 
 
 def told_by_log(folder: Path) -> tuple[Told, str]:
@@ -188,6 +208,11 @@ class Guard:
 
             self.recorder = Recorder(recordings, config.device, time.time, failed)
             self.relay.observe = self.recorder.observe
+        self.context: ContextClient | None = None
+        if config.worklist is not None and isinstance(link, StreamLink):
+            asked = config.worklist
+            self.context = ContextClient(context_settings(asked), self.relay, link.reveal, asked.wait_s)
+            self.relay.lookup = self.context
         self.relay.audit = self.audit
         self._desk = ControlDesk(policy, self.relay, self._publish)
         self.relay.desk = self._desk
@@ -209,6 +234,8 @@ class Guard:
             self.relay.record("log_damaged", {"reason": trouble, "records": told.damaged})
         if self.judge is not None:
             self.judge.start()
+        if self.context is not None:
+            self.context.start()
         await self.control.listen_locally(config.control.socket)
         await self.link.start(self.relay)
         self._tick()
@@ -226,6 +253,8 @@ class Guard:
         await self.control.close()
         if self.judge is not None:
             await self.judge.close()
+        if self.context is not None:
+            await self.context.close()
         if self.recorder is not None:
             await asyncio.to_thread(self.recorder.close)
         await self.audit.close()
