@@ -1,7 +1,7 @@
 """Attacks on an emulated scanner, with and without a guard in front; and how much dose a knowing attacker can hide.
 
-For each site a judge is learned, signed and read by a real ``scanward guard`` (relay, judge, audit writer; TLS on
-loopback) before one of two emulated gantries alike. Every attack is made on both, with the same victims. *Stopped*:
+For each site a judge is learned, given the site's approved protocols, signed and read by a real ``scanward guard``
+(relay, judge, audit writer; TLS on loopback) before one of two emulated gantries alike. Every attack is made on both, with the same victims. *Stopped*:
 its effect happened without the guard and not with it; the operator refuses what is held. Then clean examinations, of
 which the operator releases what is held. Last, without the wire: the largest true dose that an attacker finds who
 asks a copy of the bundle first (`emulator.stealth`), for each of many victims.
@@ -29,6 +29,7 @@ from benchmarks.common import FINAL_SEEDS, parser, plain, quickly, save, sayer, 
 from scanward.bundle import read, write
 from scanward.emulator.attack import Supply
 from scanward.emulator.attacks import ATTACKS
+from scanward.emulator.book import approved, bundle_with_book
 from scanward.emulator.campaign import clean_examinations, fight
 from scanward.emulator.rig import rig
 from scanward.emulator.stealth import Searcher, random_scene, stealth_attack
@@ -74,8 +75,8 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def learned(arguments: argparse.Namespace, site: Site, folder: Path) -> Onion:
-    """A judge, through its signed bundle in ``folder/model``."""
+def learned(arguments: argparse.Namespace, site: Site, folder: Path) -> tuple[Path, Path, Onion, Onion]:
+    """A signed bundle with the site's protocol book, its public key, its judge, and the judge without the book."""
     train = site.examinations(arguments.examinations)
     settings = Settings(
         arguments.budget, 0, rounds=arguments.rounds, steps=arguments.steps, workers=arguments.workers
@@ -87,7 +88,9 @@ def learned(arguments: argparse.Namespace, site: Site, folder: Path) -> Onion:
     key = SigningKey.from_seed(hashlib.sha256(b"benchmark").digest())
     write_pair(folder / "site", key)
     write(folder / "model", fitted.onion.part(), facts, key)
-    return Onion.from_part(read(folder / "model", trusted=[key.verify_key]).part)
+    bare = Onion.from_part(read(folder / "model", trusted=[key.verify_key]).part)
+    whole = bundle_with_book(folder / "model", folder / "site.pub", approved(site, DEVICE), folder / "judge")
+    return (*whole, bare)
 
 
 def cell(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -97,21 +100,24 @@ def cell(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scanward-") as name:
         folder = Path(name)
         say(f"site {seed}: learning")
-        onion = learned(arguments, site, folder)
+        model, public, onion, bare = learned(arguments, site, folder)
         later = site.examinations(LATER, arguments.examinations)
         donors = Donors(site.examinations(arguments.examinations))
         supply = Supply.of(site.devices[DEVICE], later, donors)
-        found = asyncio.run(_on_the_wire(arguments, seed, folder, supply, onion, say))
-        say(f"site {seed}: {arguments.victims} victims of who knows the judge")
-        found["hidden"] = hidden_doses(onion, supply, arguments.victims, seed)
+        found = asyncio.run(_on_the_wire(arguments, seed, (model, public), supply, onion, say))
+        say(f"site {seed}: {arguments.victims} victims of who knows the judge, with and without the book")
+        found["hidden"] = {
+            "with": hidden_doses(onion, supply, arguments.victims, seed),
+            "without": hidden_doses(bare, supply, arguments.victims, seed),
+        }
     return found
 
 
 async def _on_the_wire(
-    arguments: argparse.Namespace, seed: int, folder: Path, supply: Supply, onion: Onion, say: Any
+    arguments: argparse.Namespace, seed: int, judge: tuple[Path, Path], supply: Supply, onion: Onion, say: Any
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": seed, "attacks": {}}
-    async with rig(folder / "rig", supply.device, folder / "model", folder / "site.pub", seed=seed) as made:
+    async with rig(judge[0].parent / "rig", supply.device, *judge, seed=seed) as made:
         say(f"site {seed}: clean examinations")
         clean = await clean_examinations(
             made.plain, made.guarded, supply.examinations[: arguments.clean], operator=made.operator
@@ -163,7 +169,20 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "share": {"value": stopped / effective if effective else None, "low": low, "high": high},
             "layers": dict(layers.most_common()), **doses,
         }  # fmt: skip
-    factors = [h["factor"] for c in cells for h in c["hidden"]]
+    return {
+        "attacks": attacks,
+        "clean": [c["clean"] for c in cells],
+        "first_verdict_s": [c["first_verdict_s"] for c in cells],
+        "guard_alive": all(c["guard_alive"] for c in cells),
+        "stealth": {
+            book: _hidden([h for c in cells for h in c["hidden"][book]]) for book in ("with", "without")
+        },
+    }
+
+
+def _hidden(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The effect-size curve of a knowing attacker: in what share of victims so much more stays unseen."""
+    factors = [h["factor"] for h in found]
     curve = []
     for effect in EFFECTS:
         hits = sum(f >= effect for f in factors)
@@ -171,21 +190,13 @@ def summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
         share = hits / len(factors) if factors else None
         curve.append({"factor": effect, "share": {"value": share, "low": low, "high": high}})
     return {
-        "attacks": attacks,
-        "clean": [c["clean"] for c in cells],
-        "first_verdict_s": [c["first_verdict_s"] for c in cells],
-        "guard_alive": all(c["guard_alive"] for c in cells),
-        "stealth": {
-            "victims": len(factors),
-            "median": float(np.median(factors)) if factors else None,
-            "ninth_decile": float(np.percentile(factors, 90)) if factors else None,
-            "most": max(factors, default=None),
-            "ways": dict(
-                Counter(h["way"] or "nothing found" for c in cells for h in c["hidden"]).most_common()
-            ),
-            "asked": float(np.mean([h["asked"] for c in cells for h in c["hidden"]])) if factors else None,
-            "curve": curve,
-        },
+        "victims": len(factors),
+        "median": float(np.median(factors)) if factors else None,
+        "ninth_decile": float(np.percentile(factors, 90)) if factors else None,
+        "most": max(factors, default=None),
+        "ways": dict(Counter(h["way"] or "nothing found" for h in found).most_common()),
+        "asked": float(np.mean([h["asked"] for h in found])) if factors else None,
+        "curve": curve,
     }
 
 
@@ -223,7 +234,6 @@ def report(told: dict[str, Any]) -> str:
         f"{c['added_latency_ms']['p50']:.1f} / {c['added_latency_ms']['p99']:.1f} ms" for c in clean
         if c["added_latency_ms"]["p50"] is not None
     )  # fmt: skip
-    stealth = told["stealth"]
     lines = [
         f"Sites {', '.join(map(str, asked['seeds']))}; learned from {asked['examinations']} examinations each, "
         f"budget {100 * asked['budget']:g} %. Doses: mean of the largest at one place in mGy, on the attacked "
@@ -233,17 +243,24 @@ def report(told: dict[str, Any]) -> str:
         f"by an operator, {lost} lost. Added to a load, p50 / p99 by site: {added or '-'}. First verdict after "
         f"{', '.join(f'{s:.1f}' for s in told['first_verdict_s'])} s.",
     ]
-    if stealth["victims"]:
-        curve = [[f"x{c['factor']:g} and more", _share(c["share"])] for c in stealth["curve"]]
-        ways = ", ".join(f"{w} {n}" for w, n in stealth["ways"].items())
-        lines += [
-            f"An attacker who asks a copy of the judge first ({stealth['victims']} victims, {stealth['asked']:.0f} "
-            f"questions each): the largest dose that stays released is x{stealth['median']:.2f} of the ordered one for "
-            f"the median victim, x{stealth['ninth_decile']:.2f} for one in ten, x{stealth['most']:.2f} at most. "
-            f"Found by: {ways}.",
-            table(["dose added unseen", "share of victims"], curve),
-        ]
+    stealth = told["stealth"]
+    if stealth["with"]["victims"]:
+        lines += [_knowing(stealth[book], book) for book in ("with", "without")]
+        pairs = zip(stealth["with"]["curve"], stealth["without"]["curve"], strict=True)
+        rows = [[f"x{w['factor']:g} and more", _share(w["share"]), _share(o["share"])] for w, o in pairs]
+        head = ["dose added unseen", "share of victims, with the protocol book", "without it"]
+        lines.append(table(head, rows))
     return "\n\n".join(lines)
+
+
+def _knowing(told: dict[str, Any], book: str) -> str:
+    ways = ", ".join(f"{w} {n}" for w, n in told["ways"].items())
+    return (
+        f"An attacker who asks a copy of the judge first, {book} the protocol book ({told['victims']} victims, "
+        f"{told['asked']:.0f} questions each): the largest dose that stays released is x{told['median']:.2f} of the "
+        f"ordered one for the median victim, x{told['ninth_decile']:.2f} for one in ten, x{told['most']:.2f} at most. "
+        f"Found by: {ways}."
+    )
 
 
 def _row(name: str, a: dict[str, Any]) -> list[str]:

@@ -35,6 +35,7 @@ from scanward.simulation.dose import Ledger
 from scanward.simulation.scanner import perform, phantom_cm, refusal
 from scanward.simulation.wire_attacks import KNOW_YOUR_ENEMY, LEAST_MORE, WIRE, Wire, exposing
 
+SLOW_CONTRAST = 7  # rotations of a monitoring, one a second
 TRIES = 400  # victims looked at before an attack is given up
 HARM: dict[str, Effect] = {
     "more": more_dose, "less": less_dose, "images": useless_images, "centre": off_centre, "table": hurt,
@@ -89,7 +90,14 @@ def _one_scan(examination: Examination) -> bool:
 
 
 def _bolus(examination: Examination) -> bool:
-    return any(e.auto for chain in chains_of(examination) for e in chain)
+    """Monitored for six seconds and more: a scan begun with the injection is over before the contrast comes."""
+    counts = [
+        c.number("NumberOfRotations") or 0.0
+        for c in examination.commands
+        if c.text("ProtocolElementName") == "Monitoring"
+    ]
+    chains = chains_of(examination)
+    return min(counts, default=0.0) >= SLOW_CONTRAST and any(e.auto for chain in chains for e in chain)
 
 
 def _other_patient(supply: Supply, rng: np.random.Generator) -> Scene | None:

@@ -149,6 +149,8 @@ async def fight(
                     operator.decide = Tired() if attack.tires else refuse
                 after = await strike(attack, guarded, supply, seed, draw, scene)
                 layer = _layer(after, operator, since)
+                if not layer and without.effect and after is not None and not after.effect:
+                    layer = "gate"  # nobody was refused by name: the connection was ended, nothing passed
             fought.pairs.append(Pair(without, after, layer))
             break
         step()

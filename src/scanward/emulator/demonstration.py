@@ -1,6 +1,6 @@
 """The second half of the demonstration: the bundle of the first half in a real guard, before an emulated scanner.
 
-    gantries and guard started -> clean examinations through both -> every attack on both -> figures
+    protocol book added -> gantries and guard started -> clean examinations through both -> attacks on both
 
 Three kinds of processes run as a user would start them, over TLS on loopback: two emulated gantries alike, and
 ``scanward guard`` with relay, judge and audit writer. Everything is simulated, and says so.
@@ -18,16 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from scanward import bundle
 from scanward.commands import Device, Examination
 from scanward.emulator.attack import Attack, Supply
 from scanward.emulator.attacks import ATTACKS
+from scanward.emulator.book import approved, bundle_with_book
 from scanward.emulator.campaign import Clean, Fought, clean_examinations, fight
 from scanward.emulator.demonstration_can import STEPS, OnCan, demonstrate_can, missing
 from scanward.emulator.rig import Rig, rig
 from scanward.emulator.stealth import stealth_attack
-from scanward.keys import VerifyKey
-from scanward.layers.onion import Onion
 from scanward.simulation import Donors, Site
 
 DEVICE = (
@@ -114,17 +112,16 @@ def demonstrate(
     past = site.examinations(learned)
     later = site.examinations(LATER, learned)
     supply = Supply.of(device, later, Donors(past))
-    trusted = out / "demo.pub"
-    read = bundle.read(out / "bundle", trusted=[VerifyKey.load(trusted)])
-    onion = Onion.from_part(read.part)
-    chosen = [*ATTACKS.values(), stealth_attack(onion)] if attacks is None else list(attacks)
     found = Guarded(device)
     # a socket's path must be short, so the guard lives in a folder of its own until it has ended
     folder = Path(tempfile.mkdtemp(prefix="scanward-"))
+    given = (out / "bundle", out / "demo.pub")
     try:
+        model, public, onion = bundle_with_book(*given, approved(site, DEVICE), folder / "judge")
+        chosen = [*ATTACKS.values(), stealth_attack(onion)] if attacks is None else list(attacks)
         asyncio.run(
             _run(
-                folder, supply, (out / "bundle", trusted), seed, found, progress, chosen, clean or CLEAN,
+                folder / "guard", supply, (model, public), seed, found, progress, chosen, clean or CLEAN,
                 times or TIMES,
             )
         )  # fmt: skip
@@ -132,12 +129,10 @@ def demonstrate(
         shutil.rmtree(kept, ignore_errors=True)
         kept.mkdir(parents=True)
         for name in ("guard.toml", "policy.toml", "device.toml", "audit.pub"):
-            shutil.copyfile(folder / name, kept / name)
-        shutil.copytree(folder / "audit", kept / "audit")
+            shutil.copyfile(folder / "guard" / name, kept / name)
+        shutil.copytree(folder / "guard" / "audit", kept / "audit")
         found.audit = str(kept / "audit")
-        found.can = _on_can(
-            folder / "can", site, (out / "bundle", trusted), later, supply.donors, seed, progress
-        )
+        found.can = _on_can(folder / "can", site, given, later, supply.donors, seed, progress)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found
@@ -186,7 +181,7 @@ async def _run(
 def _on_can(
     folder: Path,
     site: Site,
-    judge: tuple[Path, Path],
+    given: tuple[Path, Path],
     later: Sequence[Examination],
     donors: Donors,
     seed: int,
@@ -199,8 +194,9 @@ def _on_can(
         return OnCan(why)
     supply = Supply.of(site.devices[CAN_DEVICE], later, donors)
     files = (CAN_PROFILE, CAN_PROFILE.with_suffix(".eds"))
+    model, public, _ = bundle_with_book(*given, approved(site, CAN_DEVICE), folder / "judge")
     with progress("the same over CANopen", STEPS) as step:
-        return asyncio.run(demonstrate_can(folder, *judge, supply, seed, files, step))
+        return asyncio.run(demonstrate_can(folder / "guard", model, public, supply, seed, files, step))
 
 
 def _taken(found: Guarded, name: str, begun: float) -> float:

@@ -73,11 +73,11 @@ def _attacked_chain(scene: Scene) -> tuple[Element, ...]:
 
 
 async def _trigger_all(
-    host: Host, room: RoomDoor, load: str, chain: Sequence[Element], played: Played, *, arm: bool = True
+    host: Host, room: RoomDoor, load: str, chain: Sequence[Element], played: Played
 ) -> None:
     for index, element in enumerate(chain):
         if not element.auto:
-            if arm and monitors(chain, index):
+            if monitors(chain, index):
                 await room.ask("arm")
             answer = await host.trigger(load, index)
             played.answers.append(answer)
@@ -382,13 +382,13 @@ async def contrast_early(bench: Bench, scene: Scene, rng: np.random.Generator, s
         played.answers.append(answer)
         wanted = next(i for i, e in enumerate(chain) if e.auto)
         if answer.ok:
-            await bench.room.ask("inject")
+            await bench.room.ask("arm")
             early = await host.trigger(load, wanted)
             played.answers.append(early)
             if early.ok:
                 await host.done(load, wanted)
             else:  # somebody sees it and goes on as ordered
-                await _trigger_all(host, bench.room, load, chain, played, arm=False)
+                await _trigger_all(host, bench.room, load, chain, played)
         return Felt(await _settled(bench), played)
 
 
@@ -426,7 +426,7 @@ async def contrast_without(bench: Bench, scene: Scene, rng: np.random.Generator,
         load, answer = await host.load(alone, scene.study)
         played.answers.append(answer)
         if answer.ok:
-            await bench.room.ask("inject")
+            await bench.room.ask("arm")
             begun = await host.trigger(load, 0)
             played.answers.append(begun)
             if begun.ok:
