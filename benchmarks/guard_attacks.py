@@ -1,10 +1,10 @@
 """Attacks on an emulated scanner, with and without a guard in front; and how much dose a knowing attacker can hide.
 
 For each site a judge is learned, given the site's approved protocols, signed and read by a real ``scanward guard``
-(relay, judge, audit writer; TLS on loopback) before one of two emulated gantries alike. Every attack is made on both, with the same victims. *Stopped*:
-its effect happened without the guard and not with it; the operator refuses what is held. Then clean examinations, of
-which the operator releases what is held. Last, without the wire: the largest true dose that an attacker finds who
-asks a copy of the bundle first (`emulator.stealth`), for each of many victims.
+(relay, judge, audit writer; TLS on loopback) before one of two emulated gantries alike. Every attack is made on both,
+with the same victims. *Stopped*: its effect happened without the guard and not with it; the operator refuses what is
+held. Then clean examinations, of which the operator releases what is held. Last, without the wire: the largest true
+dose that an attacker finds who asks a copy of the bundle first (`emulator.stealth`), for each of many victims.
 
   python -m benchmarks.guard_attacks --seeds 101 102 --examinations 2000 --times 10 --victims 60
   python -m benchmarks.guard_attacks --quick
