@@ -124,6 +124,8 @@ class GuardConfig:
         The table of a DICOM link, for `dicom_config`: that guard is a process of another kind.
     worklist : WorklistConfig or None
         Who is asked about the patient.
+    doses : Path or None
+        The socket on which a receiver of dose reports tells what was delivered.
     weakenings : tuple of str
         Everything ``unsafe_...`` in the file.
     """
@@ -141,6 +143,7 @@ class GuardConfig:
     dicom: Section | None = field(default=None, repr=False, compare=False)
     weakenings: tuple[str, ...] = ()
     worklist: WorklistConfig | None = None
+    doses: Path | None = None
 
 
 def load_config(path: Path) -> GuardConfig:
@@ -183,6 +186,7 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
         if stream is None:
             raise section.fail("only a stream link asks a worklist", None, "remove the table")
         asked = reader.worklist(section, stream.tls)
+    doses = reader.doses(top.section("doses"), kind) if "doses" in top else None
     site = top.section("site")
     site_key = reader.path(site, "key", None)
     site.done()
@@ -200,6 +204,7 @@ def parse_config(data: bytes, path: Path) -> GuardConfig:
         dicom,
         tuple(reader.weak),
         asked,
+        doses,
     )
     top.done()
     return config
@@ -327,6 +332,15 @@ class _Reader:
             None if plain else tls,
             section.number("wait", 0.5, low=0.05, high=1.5, unit="s"),
         )
+        section.done()
+        return found
+
+    def doses(self, section: Section, kind: LinkType) -> Path:
+        """[doses]."""
+        if kind is LinkType.DICOM:
+            todo = "put it into guard.toml of that guard, and here write relay = ... into [dicom.reports]"
+            raise section.fail("only a guard between host and gantry keeps accounts of dose", None, todo)
+        found: Path = self.path(section, "socket", "run/doses.sock")
         section.done()
         return found
 

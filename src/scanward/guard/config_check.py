@@ -50,7 +50,10 @@ def _looks(config: GuardConfig) -> Iterator[Look]:
     if config.worklist is not None:
         yield _look("worklist", lambda: _worklist(config))
     yield _look("audit log", lambda: _audit(config))
-    yield _look("control", lambda: _control(config))
+    yield _look("control", lambda: _socket("control", config.control.socket))
+    doses = config.doses
+    if doses is not None:
+        yield _look("doses", lambda: _socket("doses", doses))
 
 
 def _look(name: str, make: Callable[[], Look]) -> Look:
@@ -164,12 +167,11 @@ def _audit(config: GuardConfig) -> Look:
     return Look("audit log", facts, warning)
 
 
-def _control(config: GuardConfig) -> Look:
-    path = config.control.socket
+def _socket(name: str, path: Path) -> Look:
     if len(os.fsencode(path)) > 107:
         raise LinkError("the path of a socket has at most 107 bytes", str(path), "choose a shorter one")
     _writable(path.parent)
-    return Look("control", {"socket": str(path)})
+    return Look(name, {"socket": str(path)})
 
 
 def _writable(folder: Path) -> None:

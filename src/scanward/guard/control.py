@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import secrets
 import socket
 import ssl
-import stat
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -27,6 +24,7 @@ from scanward.config import CONTROL_BOUNDS, ControlBounds
 from scanward.errors import DecodeError, LinkError
 from scanward.guard.control_desk import ControlDesk
 from scanward.guard.control_lines import PROTOCOL, ActLine, PingLine, decode, encode
+from scanward.guard.local_socket import unix_socket
 from scanward.guard.operators import ActKind, Doubt, doubt
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
@@ -94,26 +92,7 @@ class ControlServer:
         LinkError
             When the path is taken by something else, or by a guard that lives.
         """
-        if mode & 0o007 or mode & 0o111:
-            raise LinkError(f"a socket of mode {mode:04o} is open to others", str(path), "use 0600 or 0660")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _remove_stale(path)
-            sock.bind(str(path))
-            # Between bind and listen nobody can connect: the rights are set before there is a door.
-            path.chmod(mode)
-            if group >= 0:
-                os.chown(path, -1, group)
-        except (OSError, ValueError) as error:
-            sock.close()
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise LinkError(
-                f"cannot listen: {reason}", str(path), "choose another path (at most 107 bytes)"
-            ) from error
-        except LinkError:
-            sock.close()
-            raise
-        sock.setblocking(False)
+        sock = unix_socket(path, mode=mode, group=group)
         self._socket = path
         self._servers.append(
             await asyncio.start_unix_server(self._local, sock=sock, limit=self._bounds.line_bytes)
@@ -333,19 +312,3 @@ class ControlServer:
 
     def _note(self, kind: str, client: _Client, **data: object) -> None:
         self._record(kind, {"peer": client.peer, "user": client.user, "local": client.local, **data})
-
-
-def _remove_stale(path: Path) -> None:
-    """Take away a socket that a guard left behind; LinkError when it is something else, or alive."""
-    try:
-        facts = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(facts.st_mode):
-        raise LinkError("something else is there", str(path), "choose another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        trouble = probe.connect_ex(str(path))
-    if trouble not in (errno.ECONNREFUSED, errno.ENOENT):
-        raise LinkError("another guard listens there", str(path), "stop it, or choose another path")
-    path.unlink(missing_ok=True)

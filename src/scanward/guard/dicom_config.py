@@ -23,6 +23,7 @@
     [dicom.reports]
     callers = ["CT1"]
     folder = "received/"
+    relay = "run/doses.sock"                 # [doses] socket of the guard before the scanner, on this machine
 
     [dicom.worklist]
     server = "RIS@10.1.2.4:104"
@@ -32,6 +33,7 @@ Every error names its line and the cure. Paths are relative to the folder of the
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from dataclasses import dataclass
@@ -72,6 +74,7 @@ class ReportSettings:
     callers: frozenset[str]
     folder: Path
     site_key: bytes | None
+    relay: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,11 @@ def _refuse_open(section: Section, path: Path) -> None:
 
 def _reports(section: Section, folder: Path, site_key: bytes | None) -> ReportSettings:
     callers, where = _callers(section), folder / section.text("folder")
+    relay = section.text("relay", "")
+    if len(os.fsencode(folder / relay)) > 107:  # sun_path of unix(7)
+        raise section.fail("the path of a socket has at most 107 bytes", "relay", "choose a shorter one")
     section.done()
-    return ReportSettings(callers, where, site_key)
+    return ReportSettings(callers, where, site_key, folder / relay if relay else None)
 
 
 def _tls(section: Section, folder: Path) -> Tls:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from scanward.codecs.stream import command_from_json
 from scanward.commands import Mode
 from scanward.commands.wire import Element
+from scanward.errors import ScanwardError
 from scanward.guard.arming import chain_digest
 from scanward.guard.config import GuardConfig
 from scanward.guard.control import ControlServer
@@ -22,6 +24,7 @@ from scanward.guard.control_desk import ControlDesk
 from scanward.guard.dicom_audit import DurableRecorder
 from scanward.guard.dicom_config import DicomSettings
 from scanward.guard.dicom_service import DicomService
+from scanward.guard.dose_feed import DoseFeed
 from scanward.guard.operators import Act, ActKind
 from scanward.guard.policy import Policy
 from scanward.guard.relay_run import verified
@@ -95,6 +98,22 @@ def shown_digest(held: Held) -> str:
     return chain_digest(tuple(Element(command_from_json(e["command"]), e["auto"] is True) for e in elements))
 
 
+@contextmanager
+def _feed(settings: DicomSettings, recorder: DurableRecorder) -> Iterator[Callable[..., None]]:
+    """Where delivered doses go: to the relay of this machine, if one is named."""
+    relay = settings.reports.relay if settings.reports else None
+    if relay is None:
+        yield lambda doses: None
+        return
+
+    def tell(kind: str, facts: Mapping[str, object]) -> None:
+        with suppress(ScanwardError):  # the writer says itself that it cannot write
+            recorder(kind, facts)
+
+    with DoseFeed(relay, tell) as feed:
+        yield feed
+
+
 async def run(config: GuardConfig, settings: DicomSettings, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -132,19 +151,21 @@ async def run(config: GuardConfig, settings: DicomSettings, say: Callable[[str],
     config.control.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         await control.listen_locally(config.control.socket)
-        service = DicomService(
-            settings,
-            recorder,
-            holding=holding,
-            mode=found.policy.modes[Mode.CLINICAL],
-            shadow=found.policy.unsafe_shadow,
-        )
-        await asyncio.to_thread(service.__enter__)
-        try:
-            say(f"{settings.title} on {settings.listen[0]}:{service.port}")
-            await ended.wait()
-        finally:
-            await asyncio.to_thread(service.__exit__, None, None, None)
+        with _feed(settings, recorder) as feed:
+            service = DicomService(
+                settings,
+                recorder,
+                holding=holding,
+                mode=found.policy.modes[Mode.CLINICAL],
+                shadow=found.policy.unsafe_shadow,
+                feed=feed,
+            )
+            await asyncio.to_thread(service.__enter__)
+            try:
+                say(f"{settings.title} on {settings.listen[0]}:{service.port}")
+                await ended.wait()
+            finally:
+                await asyncio.to_thread(service.__exit__, None, None, None)
     finally:
         await control.close()
         await asyncio.to_thread(recorder.close)

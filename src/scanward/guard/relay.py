@@ -325,7 +325,8 @@ class Relay:
 
     def delivered(self, event: events.Delivered, *, loading: bool = False) -> None:
         """What dose reports tell may raise an account, and begins one only for what the host is loading."""
-        if loading or f"e:{event.examination}" in self.gate.ledgers.keys():
+        known = self.gate.ledgers.keys()
+        if loading or f"e:{event.examination}" in known:
             self.handle(event)
 
     def noted(self, kind: str, data: Mapping[str, object]) -> None:

@@ -26,6 +26,7 @@ from scanward.guard.config import GuardConfig, WorklistConfig
 from scanward.guard.context_client import ContextClient, ContextSettings
 from scanward.guard.control import ControlServer
 from scanward.guard.control_desk import ControlDesk
+from scanward.guard.dose_port import DosePort
 from scanward.guard.ipc import JudgeSettings
 from scanward.guard.judge_client import JudgeClient
 from scanward.guard.policy import Policy
@@ -213,6 +214,9 @@ class Guard:
             asked = config.worklist
             self.context = ContextClient(context_settings(asked), self.relay, link.reveal, asked.wait_s)
             self.relay.lookup = self.context
+        self.doses: DosePort | None = None
+        if config.doses is not None:
+            self.relay.doses = self.doses = DosePort(self.relay)
         self.relay.audit = self.audit
         self._desk = ControlDesk(policy, self.relay, self._publish)
         self.relay.desk = self._desk
@@ -237,6 +241,9 @@ class Guard:
         if self.context is not None:
             self.context.start()
         await self.control.listen_locally(config.control.socket)
+        if self.doses is not None and config.doses is not None:
+            config.doses.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await self.doses.listen(config.doses)
         await self.link.start(self.relay)
         self._tick()
         gc.collect()
@@ -251,6 +258,8 @@ class Guard:
         if self.crashed is None:
             self.relay.record("end", {})
         await self.control.close()
+        if self.doses is not None:
+            await self.doses.close()
         if self.judge is not None:
             await self.judge.close()
         if self.context is not None:
