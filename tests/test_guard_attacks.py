@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import time
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scanward.audit.client import Durable as AuditDurable
+from scanward.audit.client import Recovered
 from scanward.cli.operator_screen import held_lines
+from scanward.codecs.stream import decode_host
 from scanward.commands import Command, Mode, Verdict
 from scanward.commands.wire import (
     Axis,
@@ -16,6 +24,7 @@ from scanward.commands.wire import (
     Declined,
     Done,
     Element,
+    Hello,
     Load,
     Loaded,
     Motion,
@@ -26,8 +35,11 @@ from scanward.commands.wire import (
     StopKind,
     Trigger,
 )
+from scanward.config import AUDIT_BOUNDS, JUDGE_BOUNDS, STREAM_BOUNDS
+from scanward.errors import DecodeError
 from scanward.guard.arming import chain_digest
 from scanward.guard.control_client import shown_digest
+from scanward.guard.control_groups import AlertGroups
 from scanward.guard.events import (
     Ask,
     Caps,
@@ -42,6 +54,7 @@ from scanward.guard.events import (
     GateRules,
     HostUp,
     Judged,
+    Log,
     ModeRules,
     Record,
     Said,
@@ -51,9 +64,13 @@ from scanward.guard.events import (
     Tick,
 )
 from scanward.guard.gate import Gate
+from scanward.guard.ipc import JudgeSettings, Question
+from scanward.guard.judge_client import JudgeClient
 from scanward.guard.ledger import Ledger, Ledgers, repeated
+from scanward.guard.relay_audit import AuditPort
 from scanward.guard.relay_records import START, payload, plain, retell
 from scanward.guard.states import Phase
+from scanward.transport.tcp import LineConnection
 
 CAPS = ModeRules(
     Caps({16: 100.0, 32: 50.0}, {16: 2e3, 32: 2e3}), Caps({16: 500.0, 32: 250.0}, {16: 9e3, 32: 9e3}), 3
@@ -344,3 +361,199 @@ def test_what_ended_or_never_began_counts_once() -> None:
     report = ("dose_report", 8, {"examination": "e", "dose": Forecast(3.0, 30.0, 32)})
     told = retell(lines(TRIGGER, SENT, dose, report))
     assert sorted(d.ctdivol for course in told.courses for d in course.doses) == [3.0, 9.0]
+
+
+# --- a relay that must not be kept
+
+
+class Wire(asyncio.Transport):
+    """A transport that takes everything."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        return
+
+    def pause_reading(self) -> None:
+        return
+
+    def is_reading(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        return
+
+
+def test_lines_that_cost_much_do_not_keep_others_for_eight_of_them() -> None:
+    """Eight pipelined loads behind a long examination kept a stop on another connection for 0.3 s."""
+    order: list[str] = []
+
+    class Costly:
+        def opened(self, connection: LineConnection) -> None:
+            return
+
+        def line(self, connection: LineConnection, line: bytes) -> None:
+            if not order:
+                asyncio.get_running_loop().call_soon(order.append, "another's stop")
+            order.append(line.decode())
+            time.sleep(0.002)
+
+        def wrong(self, connection: LineConnection | None, reason: str, data: bytes) -> None:
+            raise AssertionError(reason)
+
+        def closed(self, connection: LineConnection, reason: str) -> None:
+            return
+
+    async def scene() -> None:
+        connection = LineConnection(Costly(), 64)
+        connection.connection_made(Wire())
+        connection.data_received(b"".join(b"%d\n" % n for n in range(8)))
+        async with asyncio.timeout(20):
+            while len(order) < 9:
+                await asyncio.sleep(0)
+        connection.connection_lost(None)
+
+    asyncio.run(scene())
+    assert order == ["0", "another's stop", *(str(n) for n in range(1, 8))]
+
+
+def test_questions_fill_neither_the_memory_nor_a_frame() -> None:
+    """64 replaced loads with a long history were 64 questions of 34 MB, each of which killed a judge."""
+    lost: list[int] = []
+
+    class Listener:
+        def lost(self, request: int, reason: str) -> None:
+            lost.append(request)
+
+    bounds = replace(JUDGE_BOUNDS, frame_bytes=3000)
+
+    async def scene() -> None:
+        client = JudgeClient(JudgeSettings("b", [], "v"), Listener(), 60.0, bounds)  # type: ignore[arg-type]
+        client.ask(Question(1, parts={"x": [{"value": "y" * 4000}]}))  # larger than what a judge takes
+        for request in range(2, 8):
+            client.ask(Question(request, parts={"x": [{"value": "y" * 1500}]}))
+        await asyncio.sleep(0)
+        assert lost == [1, 5, 6, 7]
+        await client.close()
+        assert sorted(lost) == [1, 2, 3, 4, 5, 6, 7]  # each is answered exactly once
+
+    asyncio.run(scene())
+
+
+def test_the_longest_load_that_a_line_holds_has_room_in_the_log() -> None:
+    """A record that is too large was dropped: the log said that it is full, and emergency access went unrecorded."""
+    hello: dict[str, Any] = {
+        "type": "hello",
+        "protocol": 1,
+        "channel": "commands",
+        "device": dict.fromkeys(
+            ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"), "\U0001f600" * 128
+        ),
+    }
+    said = decode_host(json.dumps(hello).encode())
+    assert isinstance(said, Hello)
+    hello["device"] = {"SoftwareVersions": "x" * 129}
+    with pytest.raises(DecodeError):
+        decode_host(json.dumps(hello).encode())
+    for fields in (128, 64, 16, 1):  # many short words of the host grow most
+        element = {"parameters": {"K": 1}, "context": {f"a{n:x}": 1 for n in range(fields)}}
+        line = json.dumps(
+            {"type": "load", "id": "L1", "chain": [element] * STREAM_BOUNDS.elements}, separators=(",", ":")
+        ).encode()
+        assert len(line) < STREAM_BOUNDS.line_bytes
+        decoded = decode_host(line, device=said.device)
+        assert isinstance(decoded, Load)
+        bench = Bench()
+        (record,) = [e for e in bench.say(decoded) if isinstance(e, Record) and e.kind == "load"]
+        assert len(payload("load", 1, record.data)) < AUDIT_BOUNDS.record_bytes
+
+
+# --- the log
+
+
+def test_a_reserved_record_that_was_not_taken_is_a_log_that_failed(tmp_path: Path) -> None:
+    """It was called full. A full log still takes triggers: the next record made this one pass for durable."""
+    ours, theirs = socket.socketpair()
+
+    class Client:
+        wants_write = False
+
+        def __init__(self) -> None:
+            self.answers: list[Any] = []
+            self.takes = True
+
+        def fileno(self) -> int:
+            return ours.fileno()
+
+        def send(self, token: int, data: bytes, reserved: bool = False) -> bool:
+            return self.takes
+
+        def received(self) -> list[Any]:
+            ours.recv(16)
+            said, self.answers = self.answers, []
+            return said
+
+        def close(self, timeout_s: float = 10.0) -> list[Any]:
+            return []
+
+    class Heard:
+        def __init__(self) -> None:
+            self.said: list[Any] = []
+
+        def durable(self, token: int) -> None:
+            self.said.append(token)
+
+        def log_is(self, condition: Log, reason: str) -> None:
+            self.said.append(condition)
+
+        def log_note(self, kind: str, data: dict[str, object]) -> None:
+            return
+
+    client, heard = Client(), Heard()
+
+    async def answer(*answers: Any) -> None:
+        client.answers = list(answers)
+        theirs.send(b"x")
+        async with asyncio.timeout(20):
+            while client.answers:
+                await asyncio.sleep(0.001)
+
+    async def scene() -> None:
+        port = AuditPort(tmp_path, tmp_path, heard, client=lambda *_, **__: client)  # type: ignore[arg-type]
+        port.start()
+        await answer(Recovered("log", 0, "", 0, ""))
+        port.send(1, b"{}", reserved=True)
+        client.takes = False
+        port.send(2, b"{}", reserved=False)
+        port.send(3, b"{}", reserved=True)  # a trigger's
+        client.takes = True
+        port.send(4, b"{}", reserved=True)
+        await answer(AuditDurable(1, 1))
+        await answer(AuditDurable(4, 2))
+        await port.close()
+
+    asyncio.run(scene())
+    ours.close()
+    theirs.close()
+    assert heard.said == [Log.FAILED, Log.OK, Log.FULL, Log.FAILED, 1, Log.OK, 4]
+
+
+# --- people
+
+
+def test_new_names_in_refused_triggers_are_no_new_cause() -> None:
+    """Each invented load or field was a line of its own on every screen, and pushed real alerts out."""
+    bench = Bench()
+    bench.arm(load("L1", 5.0))
+    groups = AlertGroups(128)
+    words = ["alpha", "beta", "gamma", "delta"]
+    seen = []
+    for word in words:
+        for trigger in (Trigger("T", word, 0), Trigger("T", "L1", 0, {word: 1.0}), Trigger("T", word, 1)):
+            (told,) = [e for e in bench.say(trigger) if isinstance(e, Tell) and e.kind == "trigger_refused"]
+            seen.append(groups.count(told.kind, told.data, bench.now))
+    assert sum(not one.repeated for one in seen) == 2
+    other = groups.count("alert", {"reason": "the beam is on: x", "load": "a"}, 0.0)
+    assert not groups.count("alert", {"reason": "the beam is on: y", "load": "a"}, 0.0).repeated
+    assert not other.repeated

@@ -19,6 +19,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=B.id_chars, pattern=r"\A[ -~]*
 MaybeId = Annotated[str, Meta(max_length=B.id_chars, pattern=r"\A[ -~]*\Z")]
 # No control characters (C0, DEL, C1), as DICOM LO has it: they move cursors and split lines.
 Text = Annotated[str, Meta(max_length=B.text_chars, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
+# Of the scanner, twice DICOM LO: it stands in every element's record, and a record must fit into the log.
+Short = Annotated[str, Meta(max_length=2 * B.id_chars, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
 Name = Annotated[str, Meta(max_length=B.name_chars, pattern=r"\A[A-Za-z][A-Za-z0-9_]*\Z")]
 Count = Annotated[int, Meta(ge=0, lt=B.elements)]
 Dose = Annotated[float, Meta(ge=0.0)]
@@ -37,10 +39,10 @@ class Line(Shape, tag_field="type", frozen=True, forbid_unknown_fields=True, omi
 class DeviceShape(Shape, frozen=True):
     """The scanner, by DICOM keywords."""
 
-    Manufacturer: Text = ""
-    ManufacturerModelName: Text = ""
-    DeviceSerialNumber: Text = ""
-    SoftwareVersions: Text = ""
+    Manufacturer: Short = ""
+    ManufacturerModelName: Short = ""
+    DeviceSerialNumber: Short = ""
+    SoftwareVersions: Short = ""
 
 
 class HelloLine(Line, tag="hello", frozen=True):

@@ -54,7 +54,7 @@ def why_not(armed: Armed | None, trigger: Trigger, connection: int, envelopes: M
     if armed is None:
         return "nothing is armed"
     if trigger.load != armed.load.id:
-        return f"load {trigger.load} is not armed"
+        return "the load that it names is not armed"
     if connection != armed.connection:
         return "the arming belongs to another connection"
     if not armed.may(trigger.element):
@@ -70,7 +70,7 @@ def why_not(armed: Armed | None, trigger: Trigger, connection: int, envelopes: M
 
 def _outside(name: str, value: Value, judged: Command, envelope: Envelope | None) -> str:
     if envelope is None:
-        return f"{name} is frozen: it may not change after judging"
+        return f"a frozen field may not change after judging: {name}"
     base = judged.parameters.get(name)
     if not isinstance(value, float) or not isinstance(base, float) or not math.isfinite(value):
         return f"{name} was not judged as a number"

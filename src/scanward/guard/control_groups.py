@@ -49,7 +49,11 @@ class AlertGroups:
 
     def count(self, kind: str, data: Mapping[str, Any], now: float) -> Seen:
         """Count an alert. Digits do not make a cause: a value that creeps is the same finding again."""
-        key = (kind, *(str(data.get(name, "")).translate(_DIGITS) for name in _WHAT))
+        said = {name: str(data.get(name, "")).translate(_DIGITS) for name in _WHAT}
+        if kind == "trigger_refused":
+            # what stands behind the colon, and the load, are words of the host: new ones are no new cause
+            said |= {"reason": said["reason"].partition(": ")[0], "load": ""}
+        key = (kind, *said.values())
         group = self._groups.get(key)
         if group is None:
             self._numbers += 1

@@ -108,8 +108,14 @@ class JudgeClient:
         if self._closed or len(self._asked) >= self._bounds.waiting:
             loop.call_soon(self._listener.lost, question.request, "too many questions wait for the judge")
             return
+        data = framed(question)
+        waiting = sum(len(each.data) for each in self._asked.values())
+        if max(len(data), (waiting + len(data)) // 2) > self._bounds.frame_bytes:
+            # a host that replaces load by load must not fill the memory with questions, nor kill judge after judge
+            loop.call_soon(self._listener.lost, question.request, "the examination is too long to be judged")
+            return
         timer = loop.call_later(self._deadline_s, self._late, question.request)
-        asked = self._asked[question.request] = _Asked(framed(question), timer)
+        asked = self._asked[question.request] = _Asked(data, timer)
         if self._ready is not None and not self._dying:
             self._send(asked)
 

@@ -12,11 +12,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from scanward.config import TCP_BOUNDS, TcpBounds
 from scanward.errors import LinkError
 from scanward.transport.tls import Pins
+
+_TURN_S: Final = 0.001  # s that one connection may take before the others have their turn
 
 
 class Listener(Protocol):
@@ -198,6 +200,7 @@ class LineConnection(asyncio.Protocol):
 
     def _work(self) -> None:
         self._working = False
+        until = self._loop.time() + _TURN_S
         for _ in range(self._bounds.lines_at_once):
             if not self._open:
                 return
@@ -207,6 +210,8 @@ class LineConnection(asyncio.Protocol):
                 return
             self._heard = self._loop.time()
             self._listener.line(self, line)
+            if self._loop.time() > until:
+                break  # some lines cost a thousand others: a stop elsewhere waits for one of them, not for eight
         if self._open:
             if self._transport is not None:
                 self._transport.pause_reading()
