@@ -144,7 +144,7 @@ def test_a_stop_goes_by_both_connections_and_behind_what_was_sent_before() -> No
 
 def test_a_gantry_that_does_not_read_its_commands_gets_its_stop_and_is_lost() -> None:
     async def scene() -> None:
-        async with linked() as (link, ear, gantry):
+        async with linked(silence_s=WAIT) as (link, ear, gantry):
             gantry.writers["commands"].transport.pause_reading()
             load = Load("L", "", "", (Element(Command({f"F{n}": "x" * 1000 for n in range(60)})),))
             for _ in range(5):
@@ -353,15 +353,16 @@ def test_more_messages_than_any_host_has_end_its_connection_and_stops_do_not_cou
 
 def test_a_host_that_does_not_read_loses_its_connection_and_nobody_else_waits() -> None:
     async def scene() -> None:
-        async with linked() as (link, ear, _):
+        async with linked(silence_s=WAIT) as (link, ear, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", link.port, limit=1024)
             writer.write(hello())
             connection, _ = await ear.wait("host_up")
             assert isinstance(connection, int)
             writer.transport.pause_reading()
+            large = Loaded("L", ({f"F{n}": "x" * 1000 for n in range(60)},))
             with pytest.raises(LinkError):  # noqa: PT012 - as above
-                for _ in range(100_000):
-                    link.to_host(connection, Alerted("a", "x" * 1000))
+                for _ in range(10_000):
+                    link.to_host(connection, large)
             await ear.wait("host_lost")
             link.to_gantry(Stop())
             writer.transport.abort()
