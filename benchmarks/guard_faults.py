@@ -112,10 +112,10 @@ async def kills(
     draw = random.Random(asked.seed)
     faults: list[Fault] = []
     trouble: list[str] = []
-    begun = time.monotonic()
     scene = await Scene.begin(
         folder, asked.seed, bundle, trust, start_at=asked.examinations, factor=asked.factor
     )
+    begun = time.monotonic()
     try:
         turn: list[str] = []
         while len(faults) < asked.kills and time.monotonic() - begun < asked.seconds:
