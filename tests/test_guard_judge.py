@@ -414,7 +414,7 @@ def test_a_judge_that_dies_or_hangs_in_the_middle_is_replaced(
 ) -> None:
     async def scene() -> None:
         # no ping in the meantime: the question itself has to find out
-        async with judged(settings(small_bundle, tmp_path), 1.0, ping_s=600.0) as (client, ear):
+        async with judged(settings(small_bundle, tmp_path), 3.0, ping_s=600.0) as (client, ear):
             await ear.wait("ready")
             first = client.pid
             os.kill(first, signal.SIGSTOP)  # so that it cannot have answered before it dies
