@@ -557,3 +557,24 @@ def test_new_names_in_refused_triggers_are_no_new_cause() -> None:
     other = groups.count("alert", {"reason": "the beam is on: x", "load": "a"}, 0.0)
     assert not groups.count("alert", {"reason": "the beam is on: y", "load": "a"}, 0.0).repeated
     assert not other.repeated
+
+
+def test_a_beam_that_is_on_is_not_undone_by_a_refusal_of_its_trigger() -> None:
+    bench = Bench()
+    bench.arm(load("L1", 5.0, 5.0))
+    bench.scan("T1")
+    bench.gantry(Started("L1", 0), Declined("T1", "too late"))
+    assert bench.gate.phase is Phase.BEAM
+    bench.gantry(Done("L1", 0, 5.0, 100.0))
+    assert bench.delivered() == 5.0
+
+
+def test_whatever_voided_the_arming_its_trigger_does_not_go() -> None:
+    """Defence in depth: no sign is known that gets this far."""
+    bench = Bench()
+    bench.arm(load("L1", 5.0))
+    bench.say(Trigger("T1", "L1", 0))
+    bench.gate.armed = None
+    out = bench.durable()
+    assert sent(out) == []
+    assert refused(out) == ["T1"]
