@@ -17,6 +17,7 @@ from scanward.emulator.attack import Bench, Felt, Scene, Supply
 from scanward.emulator.host import Answer, Host, What
 from scanward.emulator.play import PAUSE_S, Played, RoomDoor, monitors, play, run_chain
 from scanward.emulator.wires import Lines, connect
+from scanward.simulation.constants import Model
 from scanward.simulation.physics import max_ma
 from scanward.simulation.scanner import CLEARANCE_MM
 
@@ -25,7 +26,9 @@ SALAMI = 12  # times that the same chain is sent
 FLOOD = 1500  # loads sent without waiting for an answer
 HALF_OPEN = 40  # connections that never say a word
 STORM_S = 0.02  # seconds between two stops of a storm
-SOON_S = 1.5  # seconds after which an unanswered stop counts as delayed
+SOON_S = (
+    10.0  # seconds after which an unanswered stop counts as lost: a busy machine is no effect of an attack
+)
 
 
 async def content(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Supply) -> Felt:
@@ -175,11 +178,15 @@ async def flood(bench: Bench, scene: Scene, rng: np.random.Generator, supply: Su
     played = Played()
     async with bench.host() as host:
         chains = await _begin(bench, scene, host, played)
-        for _ in range(FLOOD):
+        for number in range(FLOOD):
             host.say(Load(host.name("L"), scene.study, "", chains[0]))
+            if number % 50 == 0:
+                await asyncio.sleep(
+                    0
+                )  # whatever came back meanwhile, the end of the connection too, is heard
         begun = asyncio.get_running_loop().time()
         host.stop()
-        answer = await host.wait(lambda m: isinstance(m, Stopped), 20.0)
+        answer = await host.wait(lambda m: isinstance(m, Stopped), 2 * SOON_S)
         waited = asyncio.get_running_loop().time() - begun
         played.answers.append(Answer(What.DONE if answer else What.SILENCE, answer, seconds=waited))
         return await _felt(bench, played, stop_s=waited, sent=FLOOD, lost=host.lost)
@@ -348,7 +355,7 @@ async def fatigue(bench: Bench, scene: Scene, rng: np.random.Generator, supply: 
         chain = _attacked_chain(scene)
         clean = scene.chains(scene.clean)[scene.chains(scene.attacked).index(chain)]
         for number in range(PROVOKED):
-            odd = tuple(_odd(element, number) for element in clean)
+            odd = tuple(_odd(element, scene.model, number) for element in clean)
             load, answer = await host.load(odd, scene.study)
             if answer.ok:
                 host.cancel(load)
@@ -359,13 +366,16 @@ async def fatigue(bench: Bench, scene: Scene, rng: np.random.Generator, supply: 
         return Felt(await _settled(bench), played)
 
 
-def _odd(element: Element, number: int) -> Element:
-    """A scan with another field of view than anybody uses: nothing that hurts."""
+def _odd(element: Element, model: Model, number: int) -> Element:
+    """What steers the AEC a third off the protocol's, towards less dose: worth a question, and nothing that hurts."""
     told = dict(element.command.parameters)
-    shown = told.get("ReconstructionDiameter")
-    if isinstance(shown, float):
-        told["ReconstructionDiameter"] = max(60.0, round(shown * (0.5 + 0.02 * number)))
-    told["GantryDetectorTilt"] = 7.0 + number
+    wanted = told.get(model.aec_reference)
+    if not isinstance(wanted, float):
+        return element
+    if model.aec_reference == "NoiseIndex":
+        told["NoiseIndex"] = round(wanted * 2 * (1.3 + 0.05 * number)) / 2
+    else:
+        told[model.aec_reference] = float(round(wanted / (1.3 + 0.05 * number)))
     return replace(element, command=replace(element.command, parameters=told))
 
 
