@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from _guard import SCANNER, policy
 from scanward.audit.client import Durable as AuditDurable
 from scanward.audit.client import Recovered
 from scanward.cli.operator_screen import held_lines
 from scanward.codecs.stream import decode_host
-from scanward.commands import Command, Mode, Verdict
+from scanward.commands import Command, LayerName, Mode, Outcome, Verdict
 from scanward.commands.wire import (
     Axis,
     Channel,
@@ -64,12 +65,15 @@ from scanward.guard.events import (
     Tick,
 )
 from scanward.guard.gate import Gate
-from scanward.guard.ipc import JudgeSettings, Question
+from scanward.guard.ipc import Answer, ElementShape, JudgeSettings, LayerShape, ObjectionShape, Question
 from scanward.guard.judge_client import JudgeClient
 from scanward.guard.ledger import Ledger, Ledgers, repeated
+from scanward.guard.relay import Relay
 from scanward.guard.relay_audit import AuditPort
 from scanward.guard.relay_records import START, payload, plain, retell
 from scanward.guard.states import Phase
+from scanward.links.base import Side
+from scanward.links.virtual import VirtualLink
 from scanward.transport.tcp import LineConnection
 
 CAPS = ModeRules(
@@ -578,3 +582,60 @@ def test_whatever_voided_the_arming_its_trigger_does_not_go() -> None:
     out = bench.durable()
     assert sent(out) == []
     assert refused(out) == ["T1"]
+
+
+def test_every_piece_of_nonsense_from_the_gantry_drops_the_links() -> None:
+    """Records of a flood are counted together; what is done about it is not left out."""
+
+    class Book:
+        def send(self, token: int, data: bytes, *, reserved: bool) -> None:
+            return
+
+        def note(self, data: bytes, *, reserved: bool = True) -> None:
+            return
+
+    async def scene() -> None:
+        link, crashes = VirtualLink(), list[BaseException]()
+        relay = Relay(policy(), link, crashes.append)
+        relay.audit = Book()
+        await link.start(relay)
+        for number in range(50):
+            link.gantry_connects(Hello(SCANNER))
+            link.dropped = ""
+            relay.malformed(Side.GANTRY, "nonsense", "")
+            assert link.dropped, number
+        assert relay.counters.malformed == 50
+        assert crashes == []
+        relay.end()
+        await link.close()
+
+    asyncio.run(scene())
+
+
+def test_an_answer_of_the_judge_that_cannot_be_understood_is_no_verdict_and_said_at_once() -> None:
+    class Book:
+        def send(self, token: int, data: bytes, *, reserved: bool) -> None:
+            return
+
+        def note(self, data: bytes, *, reserved: bool = True) -> None:
+            return
+
+    async def scene() -> None:
+        link, crashes = VirtualLink(), list[BaseException]()
+        relay = Relay(policy(), link, crashes.append)
+        relay.audit = Book()
+        relay.judge = JudgeClient(JudgeSettings("b", [], "v"), relay, 60.0)
+        await link.start(relay)
+        link.gantry_connects(Hello(SCANNER))
+        host = link.host_connects(Hello(SCANNER))
+        link.host_says(host, load("L1", 5.0))
+        (request,) = [item.request for item in relay.gate.queue]
+        strange = LayerShape(LayerName.FORM, Outcome.OBJECT, 99, [ObjectionShape("KVP", "is odd", 99)])
+        relay.answered(Answer(request, [ElementShape([strange])], "b"))
+        assert not relay.gate.queue  # refused, and not only after the gate's own deadline
+        assert (link.at_gantry, crashes) == ([], [])
+        relay.end()
+        await relay.judge.close()
+        await link.close()
+
+    asyncio.run(scene())
