@@ -73,6 +73,7 @@ from scanward.guard.relay_audit import AuditPort
 from scanward.guard.relay_records import START, payload, plain, retell
 from scanward.guard.states import Phase
 from scanward.links.base import Side
+from scanward.links.identifiers import Identifiers
 from scanward.links.virtual import VirtualLink
 from scanward.transport.tcp import LineConnection
 
@@ -639,3 +640,11 @@ def test_an_answer_of_the_judge_that_cannot_be_understood_is_no_verdict_and_said
         await link.close()
 
     asyncio.run(scene())
+
+
+def test_a_later_line_does_not_change_what_an_earlier_identifier_reveals() -> None:
+    """A load that was judged went to the gantry with the spaces of a later one."""
+    known = Identifiers()
+    hidden = known.hide("4711")
+    assert known.hide(" 4711 ") == hidden
+    assert known.reveal(hidden) == "4711"

@@ -42,7 +42,8 @@ class Identifiers:
     def hide(self, text: str) -> str:
         """As `hash`, and remembers the original."""
         hidden = self.hash(text)
-        self._originals[hidden] = text
+        # Without its outer spaces, as it was hashed: a later line must not change what an earlier one reveals.
+        self._originals[hidden] = text.strip()
         self._originals.move_to_end(hidden)
         if len(self._originals) > self._most:
             self._originals.popitem(last=False)
