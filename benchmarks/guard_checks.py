@@ -56,6 +56,7 @@ class Checked:
     wrong: list[str] = field(default_factory=list)
     by_operator: int = 0  # loads that an operator released
     committed: int = 0  # triggers passed on without a record, as the rule for a committed chain wants it
+    committed_untold: int = 0  # of these: the log does not tell of them later either
     unknown: int = 0  # releases and triggers of which the next life said that they may have been sent
     unknown_sent: int = 0  # of these: the gantry had received them
     lives: int = 0
@@ -148,6 +149,8 @@ def _triggers(made: Checked, journal: Sequence[Told], log: Sequence[Entry]) -> N
                 made.wrong.append(f"{name} is not what was recorded")
         elif any(element < got["element"] for load, element in begun if load == got["load"]):
             made.committed += 1  # the chain had begun: it does not wait for a log that has failed
+            if not any(e.kind in ("trigger", "sent", "alert") for e in index.get(got["id"], [])):
+                made.committed_untold += 1  # and nothing was written of it afterwards
         else:
             made.wrong.append(f"{name} reached the gantry without a record before it")
         if got["load"] not in loaded:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,17 @@ import pytest
 
 from _trained import SEED, TRAINED, Trained
 from house import REPOSITORY
+from scanward.config import AUDIT_BOUNDS
+from scanward.guard import relay_audit
+from scanward.guard.events import Log
+from scanward.guard.relay_audit import AuditPort
+from scanward.guard.relay_records import payload, retell
+from scanward.keys import SigningKey, write_pair
 
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
 
 from benchmarks import guard_faults
-from benchmarks.guard_checks import Entry, compare
+from benchmarks.guard_checks import Entry, compare, entries
 from benchmarks.guard_faults import Fault, aborted
 from benchmarks.guard_soak import grown
 
@@ -171,3 +180,98 @@ def test_nothing_is_released_unjudged_or_twice_while_parts_are_killed(
     assert told["faults"] >= 1
     assert told["checked"]["loads"] >= 1
     assert all(one["recovery_s"]["times"] == one["times"] for one in told["by_fault"].values())
+
+
+# --- what acts first and is recorded after
+
+
+class Heard:
+    """Who listens to the log's port."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    def durable(self, token: int) -> None:
+        self.tokens.append(token)
+
+    def log_is(self, condition: Log, reason: str) -> None:
+        return
+
+    def log_note(self, kind: str, data: dict[str, object]) -> None:
+        return
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    return [entry.said for entry in entries(folder)]
+
+
+def test_reserved_records_outlive_the_death_of_their_writer(tmp_path: Path) -> None:
+    """A stop, or a trigger of a chain already begun, acts first; its record is written by the next writer."""
+    write_pair(tmp_path / "log", SigningKey.from_seed(bytes([9]) * 32))
+    (tmp_path / "audit").mkdir()
+    heard = Heard()
+
+    async def scene() -> None:
+        port = AuditPort(tmp_path / "audit", tmp_path / "log.key", heard)
+
+        async def until(ready: Callable[[], bool]) -> None:
+            async with asyncio.timeout(60):
+                while not ready():
+                    await asyncio.sleep(0.01)
+
+        port.start()
+        try:
+            await until(lambda: port.condition is Log.OK)
+            first = port.pid
+            os.kill(first, signal.SIGSTOP)  # what it is handed now goes with it
+            port.send(1, payload("sent", 1, {}), reserved=True)
+            port.send(2, payload("load", 2, {}), reserved=False)
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: port.pid == 0)
+            port.send(3, payload("trigger", 3, {}), reserved=True)  # while there is none
+            port.note(payload("stop", 0, {}))
+            await until(lambda: port.condition is Log.OK)
+            assert port.pid != first
+            port.send(4, payload("later", 4, {}), reserved=False)
+            await until(lambda: heard.tokens == [4])  # the gate has done with what it was refused
+        finally:
+            await port.close()
+
+    asyncio.run(scene())
+    written = kept(tmp_path / "audit")
+    assert [said["kind"] for said in written] == ["log_late", "sent", "trigger", "stop", "later"]
+    assert (written[0]["records"], written[0]["lost"]) == (3, 0)
+
+
+def test_records_that_are_kept_for_the_next_writer_are_bounded_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(tmp_path / "log", SigningKey.from_seed(bytes([9]) * 32))
+    monkeypatch.setattr(relay_audit, "AUDIT_BOUNDS", replace(AUDIT_BOUNDS, client_reserved_bytes=2000))
+
+    async def scene() -> None:
+        port = AuditPort(tmp_path / "audit", tmp_path / "log.key", Heard())
+        for number in range(1, 21):
+            port.note(payload("stop", 0, {"number": number, "filler": "x" * 60}))
+        port.start()
+        async with asyncio.timeout(60):
+            while port.condition is not Log.OK:
+                await asyncio.sleep(0.01)
+        await port.close()
+
+    (tmp_path / "audit").mkdir()
+    asyncio.run(scene())
+    told, *stops = kept(tmp_path / "audit")
+    assert 0 < told["records"] < 20
+    assert told["records"] + told["lost"] == 20
+    assert [said["number"] for said in stops] == list(range(1, told["records"] + 1))
+
+
+def test_a_record_that_is_in_the_log_twice_counts_once_in_each_life() -> None:
+    dose = {"ctdivol": 7.0, "dlp": 210.0, "phantom": 32, "z_low": None, "z_high": None}
+    said = payload("dose", 5, {"examination": "e", "dose": dose})
+    start = payload("start", 0, {})
+    once = retell([start, said]).courses[0].doses
+    assert len(once) == 1
+    assert retell([start, said, said]).courses[0].doses == once
+    assert len(retell([start, said, start, said]).courses[0].doses) == 2

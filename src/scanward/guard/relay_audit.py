@@ -22,9 +22,10 @@ from scanward.audit.client import (
     WitnessTrouble,
     WriterClient,
 )
-from scanward.config import JUDGE_BOUNDS
+from scanward.config import AUDIT_BOUNDS, JUDGE_BOUNDS
 from scanward.errors import AuditError
 from scanward.guard.events import Log
+from scanward.guard.relay_records import payload as record_of
 
 _OWN = 1 << 62  # tokens above are of records that nobody waits for
 _LOOK_S = 0.5  # s between two looks at how long the oldest record has waited
@@ -74,6 +75,9 @@ class AuditPort:
         self._full = False
         self._overflow = False
         self._lost_reserved = False
+        self._reserved: dict[int, bytes] = {}  # handed over and not answered, oldest first
+        self._late: list[bytes] = []  # lost with a writer, or while there was none: for the next one
+        self._late_bytes = self._too_late = 0  # how much that is, and how many more there were
         self._failure = "the writer has not begun"
         self._own = _OWN
         self._timer: asyncio.TimerHandle | None = None
@@ -107,9 +111,14 @@ class AuditPort:
             # Reserved records are waited for although the log is full: one that was not taken must not be taken
             # for durable when a later one is.
             self._lost_reserved = self._lost_reserved or reserved
+            if reserved and self._client is None:
+                self._keep(payload)
             self._tell("too many records wait for the disk" if self._client else self._failure)
-        elif self._client.wants_write:
-            self._write_later()
+        else:
+            if reserved:
+                self._reserved[token] = payload
+            if self._client.wants_write:
+                self._write_later()
 
     def note(self, payload: bytes, *, reserved: bool = True) -> None:
         """A record of the relay's own that nobody waits for."""
@@ -144,6 +153,7 @@ class AuditPort:
             asyncio.get_running_loop().call_later(self._wait, self._begin)
             return
         asyncio.get_running_loop().add_reader(self._client.fileno(), self._readable)
+        self._hand_late()
         if self._client.wants_write:
             self._write_later()
 
@@ -176,6 +186,7 @@ class AuditPort:
         for answer in client.received():
             if isinstance(answer, Durable):
                 self._waiting.pop(answer.token, None)
+                self._reserved.pop(answer.token, None)
                 latest = answer.token if answer.token < _OWN else latest
                 self._overflow = self._overflow and client.wants_write
                 self._lost_reserved = self._lost_reserved and self._overflow
@@ -194,10 +205,13 @@ class AuditPort:
         match answer:
             case DiskFull(token):
                 self._waiting.pop(token, None)
+                self._reserved.pop(token, None)
                 self._full = True
                 self._tell("the disk of the log is full")
             case Failed(token, reason):
                 self._waiting.pop(token, None)
+                if token in self._reserved:
+                    self._keep(self._reserved.pop(token))
                 self._failure = reason
                 self._tell(reason)
             case State(full, failure, left):
@@ -228,6 +242,9 @@ class AuditPort:
         client = self._detach()
         lost = len(self._waiting)
         self._waiting.clear()
+        for record in self._reserved.values():
+            self._keep(record)
+        self._reserved.clear()
         self._failure = self._failure or "the writer process ended"
         self._tell(self._failure)
         self._listener.log_note("writer_gone", {"unanswered": lost})
@@ -237,6 +254,24 @@ class AuditPort:
         if not self._closed:
             asyncio.get_running_loop().call_later(self._wait, self._begin)
             self._wait = min(2 * self._wait, JUDGE_BOUNDS.restart_most_s)
+
+    # --- what acts first and is recorded after: it is recorded though the writer died
+
+    def _keep(self, record: bytes) -> None:
+        if self._late_bytes + len(record) > AUDIT_BOUNDS.client_reserved_bytes // 2:
+            self._too_late += 1
+        else:
+            self._late_bytes += len(record)
+            self._late.append(record)
+
+    def _hand_late(self) -> None:
+        """To the next writer, before anything else. One that is on disk already comes twice, with its number."""
+        late, more = self._late, self._too_late
+        self._late, self._late_bytes, self._too_late = [], 0, 0
+        if late or more:
+            self.note(record_of("log_late", 0, {"records": len(late), "lost": more}))
+        for record in late:
+            self.note(record)
 
     # --- how the log is
 

@@ -78,12 +78,20 @@ def retell(payloads: Iterable[bytes]) -> Told:
     courses: dict[tuple[str, str], Course] = {}
     waiting: dict[int, dict[str, Any]] = {}  # release or trigger by its record number, in one life of a relay
     begun: list[dict[str, Any]] = []  # the element that was passed on last and whose dose is not on record
+    seen: set[int] = (
+        set()
+    )  # numbers in this life: a record comes twice when its writer died before it answered
     for data in payloads:
         try:
             said = msgspec.json.decode(data)
             if not isinstance(said, dict):
                 raise DecodeError("not a record", "audit log", "run `scanward audit verify`")
-            _record(said, told, courses, waiting, begun)
+            if said.get("kind") == START:
+                seen.clear()
+            number = int(said.get("record") or 0)
+            if number not in seen:
+                _record(said, told, courses, waiting, begun)
+            seen |= {number} - {0}
         except (msgspec.MsgspecError, DecodeError, KeyError, TypeError, ValueError):
             told.damaged += 1
     _unknown(told, courses, waiting, begun)
