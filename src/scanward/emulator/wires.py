@@ -55,18 +55,20 @@ class Lines:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    gone: bool = False  # the other end has left: what is sent now would be lost
 
     async def next(self) -> bytes | None:
         """The next line with its line feed; None at the end, on a broken connection, or on an endless line."""
         try:
             line = await self.reader.readline()
         except (ValueError, OSError, ssl.SSLError):
-            return None
-        return line if line.endswith(b"\n") else None
+            line = b""
+        self.gone = not line.endswith(b"\n")
+        return None if self.gone else line
 
     def send(self, line: bytes) -> None:
         """Send; a connection that is going away loses it, as a wire would."""
-        if not self.writer.is_closing():
+        if not self.gone and not self.writer.is_closing():
             self.writer.write(line)
 
     @property
