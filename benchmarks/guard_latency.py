@@ -224,7 +224,10 @@ class Way:
         heard = await self.until(b'"loaded"', b'"held"', b'"refused"')
         if b'"loaded"' not in heard:
             self.held += 1
-            self.writer.write(json.dumps({"type": "cancel", "id": f"C{name}", "load": name}).encode() + b"\n")
+            if b'"held"' in heard:
+                cancel = {"type": "cancel", "id": f"C{name}", "load": name}
+                self.writer.write(json.dumps(cancel).encode() + b"\n")
+                await self.until(b'"refused"')
             return
         self.loads.append(1e3 * (time.perf_counter() - begun))
         self.forward.append(1e3 * (self.arrived["load", name] - begun))
