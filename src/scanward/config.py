@@ -239,21 +239,17 @@ class ContextBounds:
     """What the guard's own sources (worklist, delivered doses) may cost the relay."""
 
     questions: int = 8  # questions on their way to the worklist; a host has one patient at a time
-    examinations: int = 256  # examinations of which the answer is kept; a day has some hundred
-    contexts: int = 256  # commands of one examination compared with a late answer; a chain has 32
-    fresh_s: float = 300.0  # s for which an answer is believed; then the next load asks again
     query_s: float = 3.0  # s the worklist may take for each step; an honest one takes 0.05
-    patience_s: float = 15.0  # s for one answer; then the process that asks is replaced
-    start_s: float = 30.0  # s for that process to get ready; it takes some 0.5
-    restart_s: float = 0.2  # s until it is replaced; doubled each time
+    restart_s: float = 0.2  # s until the feed tries the relay again; doubled each time
     restart_most_s: float = 30.0  # s between two attempts at most
-    frame_bytes: int = 64 << 10  # bytes of one message between relay and that process; an answer has 500
     feed_line_bytes: int = 512  # bytes of one line of delivered doses; an honest one has 90
     feed_lines_s: float = 50.0  # lines taken in a second in the long run; each may make a record
     feed_burst: float = 500.0  # lines taken at once; a receiver that begins again tells a day of them
     feed_clients: int = 4  # connections at once; there is one receiver
     feed_examinations: int = 1024  # examinations of which delivered doses are kept, on both ends
-    feed_events: int = 1000  # irradiation events of one examination; an interventional session has some hundred
+    feed_events: int = (
+        1000  # irradiation events of one examination; an interventional session has some hundred
+    )
     ctdivol: float = 1e5  # mGy; no examination gives a hundredth
     dlp: float = 1e7  # mGy.cm; likewise
 

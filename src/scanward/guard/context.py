@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NoReturn
@@ -16,14 +17,19 @@ from typing import NoReturn
 import msgspec
 
 from scanward import keys
+from scanward.config import CONTEXT_BOUNDS, DICOM_BOUNDS
 from scanward.errors import ScanwardError
-from scanward.guard.context_client import ContextAnswer, ContextQuestion, ContextSettings
+from scanward.guard.context_client import ContextAnswer, ContextPart, ContextQuestion, ContextSettings
 from scanward.guard.ipc import Frames, framed
 from scanward.links.dicom_worklist import Worklist
 from scanward.transport.dicom import Caller, Peer
 from scanward.transport.tls import TlsFiles, client_context
 
 _CHUNK = 1 << 16  # bytes read at once
+ANOTHER = {
+    "PatientID": [ContextPart("another patient", "worklist"), ContextPart("the one who is loaded", "host")]
+}
+"""Said of an examination that the worklist has for another patient: a part that contradicts itself."""
 
 
 def worklist_of(settings: ContextSettings) -> Worklist:
@@ -34,20 +40,32 @@ def worklist_of(settings: ContextSettings) -> Worklist:
         context = client_context(files, keys.passphrase_from_environment())
         context.check_hostname = True  # its certificate must carry the name that was configured
     peer = Peer(settings.host, settings.port, settings.server, context, settings.name)
-    return Worklist(Caller(settings.title), peer)
+    brisk = replace(
+        DICOM_BOUNDS,
+        connect_seconds=CONTEXT_BOUNDS.query_s,
+        handshake_seconds=CONTEXT_BOUNDS.query_s,
+        negotiation_seconds=CONTEXT_BOUNDS.query_s,
+        answer_seconds=CONTEXT_BOUNDS.query_s,
+    )
+    return Worklist(Caller(settings.title, bounds=brisk), peer)
 
 
 def answer(worklist: Worklist, question: ContextQuestion, today: str) -> ContextAnswer:
-    """What the worklist says of one patient; a reason where it says nothing."""
+    """What the worklist says of one examination; a reason where it says nothing.
+
+    Of an examination that it has for another patient it tells that alone.
+    """
     try:
-        found = worklist.ask(patient=question.patient, today=today)
+        found = worklist.examination(study=question.study, patient=question.patient, today=today)
     except ScanwardError as error:  # an identifier that is no exact value
         return ContextAnswer(question.number, reason=error.what)
     parts = {
-        name: [{"value": told.value, "source": told.source.value} for told in each]
-        for name, each in found.parts.items()
+        name: [ContextPart(told.value, "worklist") for told in each] for name, each in found.parts.items()
     }
-    return ContextAnswer(question.number, parts, found.reason)
+    # No identifier leaves this process: a reason that repeats one is not told.
+    named = any(each and each in found.reason for each in (question.study, question.patient))
+    reason = "it cannot be used" if named else found.reason
+    return ContextAnswer(question.number, ANOTHER if found.stranger else parts, reason, found.down)
 
 
 def serve(sock: socket.socket) -> int:
@@ -59,7 +77,7 @@ def serve(sock: socket.socket) -> int:
     try:
         worklist = worklist_of(msgspec.json.decode(first, type=ContextSettings))
     except (ScanwardError, msgspec.MsgspecError) as error:
-        sock.sendall(framed(ContextAnswer(0, reason=str(error)[:500])))
+        sock.sendall(framed(ContextAnswer(0, reason=str(error)[:500], down=True)))
         return 2
     for payload in payloads:
         question = msgspec.json.decode(payload, type=ContextQuestion)

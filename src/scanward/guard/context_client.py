@@ -1,18 +1,19 @@
 """The relay's end of the worklist: asks once for each examination, waits no longer than it is told to.
 
-What the worklist says is a second source of context. What it does not say (down, slow, unknown patient) is a note in
-the log, and the load is judged with the host's word alone.
+What the worklist says is a second source of context. What it does not say (slow, unknown patient) is a note in the
+log, and the load is judged with the host's word alone; that it is down is told once. An answer that comes later than a
+load may wait is told all the same: a changed context, which voids what is armed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
-from scanward.config import JUDGE_BOUNDS
+from scanward.config import CONTEXT_BOUNDS, JUDGE_BOUNDS
 from scanward.errors import DecodeError, LinkError, ScanwardError
 from scanward.guard.ipc import Frames, framed
 from scanward.guard.supervise import Child
@@ -36,25 +37,40 @@ class ContextSettings(_Shape, frozen=True):
 
 
 class ContextQuestion(_Shape, frozen=True):
-    """One patient, by the identifier that the host told."""
+    """One examination and its patient, by the identifiers that the host told."""
 
     number: int
     patient: str
+    study: str = ""
+
+
+class ContextPart(_Shape, frozen=True):
+    """What one source says of one part of a context."""
+
+    value: float | Annotated[str, msgspec.Meta(max_length=256)]
+    source: Literal["worklist", "host"]
 
 
 class ContextAnswer(_Shape, frozen=True):
-    """Parts of the context in the shape of a command's, or none and why. Number 0: of no question."""
+    """Parts of the context in the shape of a command's, or none and why. Number 0: of no question.
+
+    ``down``: the worklist could not be asked at all.
+    """
 
     number: int
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[str, list[ContextPart]] = {}
     reason: str = ""
+    down: bool = False
 
 
 class ContextListener(Protocol):
     """Who asks. All calls are on the loop."""
 
     def context_told(self, examination: str, parts: dict[str, list[dict[str, Any]]], reason: str) -> None:
-        """The answer, or the end of waiting for it. Once for each question."""
+        """The answer, or the end of waiting for it; an answer that comes after that is told, too."""
+
+    def noted(self, kind: str, data: Mapping[str, object]) -> None:
+        """To be recorded and shown."""
 
 
 class ContextClient:
@@ -63,7 +79,7 @@ class ContextClient:
     Parameters
     ----------
     reveal : callable
-        The original of a hashed patient identifier (`links.identifiers`).
+        The original of a hashed identifier (`links.identifiers`).
     wait_s : float
         Seconds for an answer.
     """
@@ -82,6 +98,8 @@ class ContextClient:
         self._child: Child | None = None
         self._frames = Frames()
         self._open: dict[int, tuple[str, asyncio.TimerHandle]] = {}
+        self._overdue: dict[int, str] = {}  # examinations whose answer nobody waits for any more
+        self._down = False
         self._number = 0
         self._silent = 0  # questions in a row that were not answered in time
         self._closed = False
@@ -114,19 +132,24 @@ class ContextClient:
         return any(asked == examination for asked, _ in self._open.values())
 
     def ask(self, examination: str, patient: str) -> None:
-        """Ask for one patient (a hashed identifier); nothing when that is not possible."""
-        if self._child is None or not examination or not patient or self.awaits(examination):
-            return
-        if len(self._open) >= JUDGE_BOUNDS.waiting:
-            return
+        """Ask for one examination and patient (hashed identifiers); noted when that is not possible."""
         try:
-            original = self._reveal(patient)
+            study, original = (self._reveal(each) if each else "" for each in (examination, patient))
+            reason = "" if study else "the host names no examination"
         except LinkError:
+            reason = "its identifiers are forgotten"
+        if not reason and self._child is None:
+            reason = "the process that asks is not there"
+        if not reason and len(self._open) + len(self._overdue) >= CONTEXT_BOUNDS.questions:
+            reason = "too many questions wait"
+        if reason:
+            self._listener.noted("context", {"examination": examination, "reason": f"not asked: {reason}"})
             return
+        assert self._child is not None
         self._number += 1
         timer = asyncio.get_running_loop().call_later(self._wait_s, self._late, self._number)
         self._open[self._number] = (examination, timer)
-        self._child.say(framed(ContextQuestion(self._number, original)))
+        self._child.say(framed(ContextQuestion(self._number, original, study)))
 
     async def _start(self) -> None:
         self._frames = Frames()
@@ -148,14 +171,27 @@ class ContextClient:
 
     def _said(self, said: ContextAnswer) -> None:
         self._silent = 0
-        if said.number == 0:
-            self._listener.context_told("", {}, said.reason)
-        elif said.number in self._open:
-            self._close(said.number, said.parts, said.reason)
+        if said.down is not self._down:
+            self._down = said.down
+            if said.down:
+                self._listener.noted("worklist_down", {"reason": said.reason})
+            else:
+                self._listener.noted("worklist_up", {})
+        reason = "" if said.down else said.reason  # that was told
+        parts = {
+            name: [{"value": each.value, "source": each.source} for each in told]
+            for name, told in said.parts.items()
+        }
+        overdue = self._overdue.pop(said.number, "")
+        if said.number in self._open:
+            self._close(said.number, parts, reason)
+        elif overdue and parts:
+            self._listener.context_told(overdue, parts, "the worklist answered late")
 
     def _late(self, number: int) -> None:
         self._silent += 1
-        if self._silent >= JUDGE_BOUNDS.silent:
+        self._overdue[number] = self._open[number][0]
+        if self._silent >= JUDGE_BOUNDS.silent or len(self._overdue) >= CONTEXT_BOUNDS.questions:
             self._kill()
         self._close(number, {}, "the worklist did not answer in time")
 
@@ -170,6 +206,7 @@ class ContextClient:
 
     def _gone(self, reason: str) -> None:
         self._child, self._silent = None, 0
+        self._overdue.clear()
         if self._closed:
             return
         for number in list(self._open):

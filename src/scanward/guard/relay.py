@@ -145,6 +145,7 @@ class Relay:
         self._timer_due = math.inf
         self._parts: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by examination
         self._unasked: dict[str, Ask] = {}  # by examination: waiting for the worklist
+        self._whose: dict[str, str] = {}  # by examination: the patient for whom it was loaded last
         self._bundle = ""
         self._judge_trouble = ""  # what was said last of a judge that is not there
         self._floods = {side: _Flood(bounds.malformed_burst, -math.inf) for side in Side}
@@ -207,8 +208,8 @@ class Relay:
                 self.desk.before_load(message.examination)
             if self.doses is not None:
                 self.doses.loaded(message)
-            if self.lookup is not None and message.examination not in self._parts:
-                self.lookup.ask(message.examination, message.patient)
+            if self.lookup is not None and connection == self.gate.host:
+                self._look_up(self.lookup, message)
         self.handle(events.Said(connection, message))
 
     def gantry_up(self, hello: Hello) -> None:
@@ -340,8 +341,21 @@ class Relay:
         self._parts[examination] = dict(parts)
         while len(self._parts) > self._bounds.contexts:
             del self._parts[next(iter(self._parts))]
+        if self.gate.emergency:
+            return  # judged with from now on; what emergency access released is not taken back for it
         digest = hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
         self.handle(events.Changed(events.Bound.CONTEXT, digest, examination))
+
+    def _look_up(self, lookup: Lookup, load: Load) -> None:
+        """Ask who that is, unless it is known; the same examination for another patient is asked for again."""
+        name = load.examination
+        known = name in self._parts and self._whose.get(name) == load.patient
+        if known or (lookup.awaits(name) and self._whose.get(name) == load.patient):
+            return
+        self._whose[name] = load.patient
+        while len(self._whose) > self._bounds.contexts:
+            del self._whose[next(iter(self._whose))]
+        lookup.ask(name, load.patient)
 
     def context_told(self, examination: str, parts: dict[str, list[dict[str, Any]]], reason: str) -> None:
         """The worklist's answer, or none: what waited for it is asked now, by the gate anew or as it was."""

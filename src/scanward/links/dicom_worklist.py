@@ -11,7 +11,7 @@ an answer about somebody else is no answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scanward.codecs.dicom_files import items_of, number_of, open_dicom, text_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 _WILD = frozenset("*?\\")  # PS3.4 C.2.2.2.4: wildcards, and the separator of lists
+_REQUESTED = "RequestedProcedureDescription"
 _MAX_KEY = 64  # characters; LO and UI have no more
 
 
@@ -32,14 +33,14 @@ _MAX_KEY = 64  # characters; LO and UI have no more
 class Answer:
     """What the worklist says: context parts of source WORKLIST, or none and why.
 
-    ``patient`` is the PatientID of all entries, "" where they tell none; ``down``: it could not be asked, or did
-    not answer with entries.
+    ``stranger``: it has the examination for another patient; ``down``: it could not be asked, or did not answer
+    with entries.
     """
 
     parts: Mapping[str, tuple[Told, ...]] = field(default_factory=dict)
     matches: int = 0
     reason: str = ""
-    patient: str = field(default="", repr=False)
+    stranger: bool = False
     down: bool = False
 
 
@@ -71,21 +72,62 @@ class Worklist:
         SettingsError
             No key, or one that is no exact value.
         """
-        keys = {"PatientID": patient, "StudyInstanceUID": study, "AccessionNumber": accession}
-        keys = {name: value.strip() for name, value in keys.items() if value.strip()}
-        if not keys:
-            raise SettingsError(
-                "nothing to ask the worklist by", "worklist", "give a patient, study or accession"
-            )
-        for name, value in keys.items():
-            if _WILD & set(value) or len(value) > _MAX_KEY or not value.isprintable():
-                raise SettingsError(f"{name} is no exact value", "worklist", "give it without wildcards")
+        keys = _exact(PatientID=patient, StudyInstanceUID=study, AccessionNumber=accession)
         try:
-            files = self._caller.find(self._peer, MODALITY_WORKLIST, _query(keys))
-            matches = [open_dicom(data, name="worklist entry") for data in files]
+            matches = self._matches(keys)
         except (LinkError, DecodeError) as error:
             return Answer(reason=error.what, down=True)
         return answer_of(matches, keys, today)
+
+    def examination(self, *, study: str, patient: str, today: str = "") -> Answer:
+        """Context of one examination as the host names it; errors and time as `ask`, for two queries at most.
+
+        Few worklists match Study Instance UID (PS3.4 table K.6-1 does not ask it of them), so the patient is asked
+        for and the examination looked for in what comes. Where it is not there, what was requested is left out: it
+        belongs to another examination; and a worklist that knows the examination may say that it is somebody else's.
+        """
+        keys = _exact(PatientID=patient, StudyInstanceUID=study)
+        if "PatientID" not in keys:
+            return self._of_study(keys, today)
+        try:
+            entries = self._matches({"PatientID": keys["PatientID"]})
+        except (LinkError, DecodeError) as error:
+            return Answer(reason=error.what, down=True)
+        asked = keys.get("StudyInstanceUID", "")
+        own = [entry for entry in entries if asked and text_of(entry, "StudyInstanceUID") == asked]
+        found = answer_of(own or entries, {"PatientID": keys["PatientID"]}, today)
+        if own or not asked:
+            return found
+        owner = self._of_study({"StudyInstanceUID": asked}, today)
+        if owner.matches:  # none of them of this patient, or they would have come first
+            return Answer({}, owner.matches, "the examination is another patient's", stranger=True)
+        return replace(found, parts={n: t for n, t in found.parts.items() if n != _REQUESTED})
+
+    def _of_study(self, keys: dict[str, str], today: str) -> Answer:
+        """Of entries that name the examination; the others are what a worklist sends that does not match it."""
+        try:
+            matches = self._matches(keys)
+        except (LinkError, DecodeError) as error:
+            return Answer(reason=error.what, down=True)
+        asked = keys["StudyInstanceUID"]
+        return answer_of([m for m in matches if text_of(m, "StudyInstanceUID") == asked], keys, today)
+
+    def _matches(self, keys: Mapping[str, str]) -> list[pydicom.Dataset]:
+        files = self._caller.find(self._peer, MODALITY_WORKLIST, _query(keys))
+        return [open_dicom(data, name="worklist entry") for data in files]
+
+
+def _exact(**keys: str) -> dict[str, str]:
+    """Keys that are given; SettingsError when none is, or one is more than one value."""
+    found = {name: value.strip() for name, value in keys.items() if value.strip()}
+    if not found:
+        raise SettingsError(
+            "nothing to ask the worklist by", "worklist", "give a patient, study or accession"
+        )
+    for name, value in found.items():
+        if _WILD & set(value) or len(value) > _MAX_KEY or not value.isprintable():
+            raise SettingsError(f"{name} is no exact value", "worklist", "give it without wildcards")
+    return found
 
 
 def _query(keys: Mapping[str, str]) -> pydicom.Dataset:
@@ -131,8 +173,7 @@ def answer_of(matches: list[pydicom.Dataset], keys: Mapping[str, str], today: st
     agreed = {name: values[0] for name, values in told.items() if len(set(values)) == 1}
     differing = sorted(set(told) - set(agreed))
     reason = f"the entries differ in {', '.join(differing)}" if differing else ""
-    parts = {n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}
-    return Answer(parts, count, reason, text_of(matches[0], "PatientID"))
+    return Answer({n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}, count, reason)
 
 
 def _parts(match: pydicom.Dataset, today: str) -> dict[str, Value]:
