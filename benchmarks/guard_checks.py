@@ -55,8 +55,7 @@ class Checked:
     motions: int = 0
     wrong: list[str] = field(default_factory=list)
     by_operator: int = 0  # loads that an operator released
-    committed: int = 0  # triggers passed on without a record, as the rule for a committed chain wants it
-    committed_untold: int = 0  # of these: the log does not tell of them later either
+    committed: int = 0  # triggers passed on before their record, as the rule for a committed chain wants it
     unknown: int = 0  # releases and triggers of which the next life said that they may have been sent
     unknown_sent: int = 0  # of these: the gantry had received them
     lives: int = 0
@@ -150,7 +149,7 @@ def _triggers(made: Checked, journal: Sequence[Told], log: Sequence[Entry]) -> N
         elif any(element < got["element"] for load, element in begun if load == got["load"]):
             made.committed += 1  # the chain had begun: it does not wait for a log that has failed
             if not any(e.kind in ("trigger", "sent", "alert") for e in index.get(got["id"], [])):
-                made.committed_untold += 1  # and nothing was written of it afterwards
+                made.wrong.append(f"{name} passed before its record, and the log never told of it")
         else:
             made.wrong.append(f"{name} reached the gantry without a record before it")
         if got["load"] not in loaded:

@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.common import FINAL_SEEDS, Say, parser, plain, quickly, save, sayer, table
 from benchmarks.guard_checks import compare, entries
 from benchmarks.guard_ends import End, Journal, JournalHost, Tail, run_console, run_gantry, supply
-from benchmarks.guard_rig import DEVICE, GuardProcess, Learned, learned
+from benchmarks.guard_rig import DEVICE, GuardProcess, Learned, learned, rss_kib
 from benchmarks.guard_scene import free_port
 from scanward.audit import verify
 from scanward.commands import Device, Examination
@@ -109,6 +109,7 @@ async def measured(folder: Path, bundle: Learned, asked: argparse.Namespace, say
     names = ("host", "gantry", "plain host", "plain gantry", "console")
     tails = {name: Tail(folder / f"{name.replace(' ', '-')}.jsonl") for name in names}
     commands = 0
+    memory: list[dict[str, int]] = []  # KiB of each process
     async with AsyncExitStack() as stack:
         doors, ports = [], []
         for name in ("gantry", "plain gantry"):
@@ -149,6 +150,9 @@ async def measured(folder: Path, bundle: Learned, asked: argparse.Namespace, say
             if count % EVERY == 0:
                 await played(ways[1], examination)
             commands += len(examination.commands)
+            if count % 100 == 1:
+                pids = {"relay": guard.pid, **guard.children()}
+                memory.append({"commands": commands, **{name: rss_kib(pid) for name, pid in pids.items()}})
             if count % 200 == 0:
                 say(f"{commands} commands in {count} examinations")
         seconds = time.monotonic() - begun
@@ -167,6 +171,7 @@ async def measured(folder: Path, bundle: Learned, asked: argparse.Namespace, say
         **flow(tails["host"].said, tails["gantry"].said, begun),
         "alerts": alerts(tails["host"].said, begun, asked.budget),
         "time": times(tails, begun),
+        "memory_KiB": memory,
     }
 
 
@@ -363,6 +368,12 @@ def report(told: dict[str, Any]) -> str:
         name = "**added from door to scan**, whole examination"
         rows.append([name, *(f"{t[p]:.1f}" for p in ("p50", "p99", "max")), str(t["count"])])
     parts.append(table(["host to gantry", "p50 (ms)", "p99 (ms)", "max (ms)", "count"], rows))
+    if memory := told.get("memory_KiB"):
+        told_of = (
+            f"{name} {memory[len(memory) // 10].get(name, 0) / 1024:.1f} and {memory[-1].get(name, 0) / 1024:.1f}"
+            for name in ("relay", "judge", "writer")
+        )
+        parts.append(f"Memory of the processes after a tenth and at the end (MiB): {', '.join(told_of)}.")
     return "\n\n".join(parts)
 
 

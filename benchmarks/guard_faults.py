@@ -400,7 +400,8 @@ def report(told: dict[str, Any]) -> str:
         f"The judge's bundle was learned from {bundle['examinations']} examinations "
         f"({bundle['bytes'] / 1e6:.1f} MB). One examination in six is attacked (dose x3), so that the operator has "
         "something to decide. The recovery of a judge or a relay holds the start of Python and the reading of the "
-        "bundle; the gantry's and the host's that of the emulators."
+        "bundle; the gantry's and the host's that of the emulators. A host that hears nothing for 3 s gives the "
+        "examination up, which is how it learns that a gantry is gone."
     ]
     for part, title in (
         ("kills", "SIGKILL at random moments"),
@@ -418,9 +419,9 @@ def words(one: dict[str, Any]) -> str:
         f"The gantry received {checked['loads']} loads ({checked['by_operator']} of them released by the operator) "
         f"and {checked['triggers']} triggers. Unjudged, unlike what was judged, without a record, sent twice, or "
         f"never recovered: **{len(wrong)}**{': ' + '; '.join(wrong[:5]) if wrong else ''}. Triggers of a chain "
-        f"already begun that passed without their record (docs/hazards.md, B1): {checked['committed']}. Releases and "
-        f"triggers that a killed relay left open: {checked['unknown']}, each told as unknown by the next; "
-        f"{checked['unknown_sent']} of them had reached the gantry, none was sent again. The log has "
+        f"already begun that passed before their record, written later (docs/hazards.md, B1): {checked['committed']}. "
+        "Releases and triggers that a killed relay left open, all of them told as unknown by the next one and never "
+        f"sent again: {checked['unknown']}, {checked['unknown_sent']} of which had reached the gantry. The log has "
         f"{one['records']} records of {checked['lives']} lives of a relay; jumps of the clock recorded: "
         f"{one['clock_jumps_recorded']}."
     )

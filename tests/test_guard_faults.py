@@ -96,6 +96,11 @@ def again(number: int) -> Callable[[Journal, list[Entry]], None]:
     return lambda journal, _: journal.append({**journal[number], "t": 14.0})
 
 
+def both(*changes: Callable[[Journal, list[Entry]], None]) -> Callable[[Journal, list[Entry]], None]:
+    """One change after the other."""
+    return lambda journal, log: [change(journal, log) for change in changes] and None
+
+
 WRONG: dict[str, tuple[Callable[[Journal, list[Entry]], None], str]] = {
     "no verdict": (without(1), "load L1 was released without a verdict"),
     "verdict of another question": (said(1, request=7), "load L1 was released without a verdict"),
@@ -112,6 +117,7 @@ WRONG: dict[str, tuple[Callable[[Journal, list[Entry]], None], str]] = {
     "no load for a trigger": (got(1, load="L9"), "trigger T1 of L9/0: the gantry holds no such load"),
     "a load twice": (again(0), "load L1 reached the gantry 2 times"),
     "a trigger twice": (again(1), "trigger T1 reached the gantry 2 times"),
+    "never told of": (both(without(7), without(6)), "trigger T2 of L1/1 passed before its record"),
     "not told as unknown": (without(12), "release L2 was left open and is not told as unknown"),
     "sent after the restart": (got(3, t=22.0), "release L2 was sent after it was told as unknown"),
 }
