@@ -37,7 +37,7 @@ from scanward.commands.wire import (
     Trigger,
 )
 from scanward.config import AUDIT_BOUNDS, JUDGE_BOUNDS, STREAM_BOUNDS
-from scanward.errors import DecodeError
+from scanward.errors import DecodeError, LinkError
 from scanward.guard.arming import chain_digest
 from scanward.guard.control_client import shown_digest
 from scanward.guard.control_groups import AlertGroups
@@ -74,6 +74,8 @@ from scanward.guard.relay_records import START, payload, plain, retell
 from scanward.guard.states import Phase
 from scanward.links.base import Side
 from scanward.links.identifiers import Identifiers
+from scanward.links.stream_gantry import GantrySide, _Wire
+from scanward.links.stream_settings import StreamSettings
 from scanward.links.virtual import VirtualLink
 from scanward.transport.tcp import LineConnection
 
@@ -648,3 +650,30 @@ def test_a_later_line_does_not_change_what_an_earlier_identifier_reveals() -> No
     hidden = known.hide("4711")
     assert known.hide(" 4711 ") == hidden
     assert known.reveal(hidden) == "4711"
+
+
+@pytest.mark.parametrize("broken", list(Channel))
+def test_a_stop_goes_by_the_connection_that_takes_it(broken: Channel) -> None:
+    """A gantry that reads one of its two connections no more still hears the stop on the other."""
+    heard: list[bytes] = []
+
+    class Line:
+        def __init__(self, channel: Channel) -> None:
+            self.channel = channel
+
+        def send(self, line: bytes) -> None:
+            if self.channel is broken:
+                raise LinkError("the peer does not read", "here", "connect again")
+            heard.append(line)
+
+    settings = StreamSettings(SCANNER, ("127.0.0.1", 0), ("127.0.0.1", 9))
+    side = GantrySide(settings, None, Identifiers(), None)  # type: ignore[arg-type]
+    side._wires = {channel: _Wire(channel, Line(channel)) for channel in Channel}  # type: ignore[arg-type]
+    side._up = True
+    side.send(Stop())
+    assert heard == [b'{"type":"stop"}\n']
+    heard.clear()
+    side._wires = {broken: side._wires[broken]}
+    with pytest.raises(LinkError):  # by neither: said, and not swallowed
+        side.send(Stop())
+    assert heard == []
