@@ -212,6 +212,12 @@ class Guard:
         self.context: ContextClient | None = None
         if config.worklist is not None and isinstance(link, StreamLink):
             asked = config.worklist
+            if asked.wait_s > 0.5 * policy.times.judge_seconds:
+                raise SettingsError(
+                    f"[worklist] waits {asked.wait_s:g} s, and a load has {policy.times.judge_seconds:g} s in all",
+                    str(config.path),
+                    "give a wait of at most half the policy's judge_seconds",
+                )
             self.context = ContextClient(context_settings(asked), self.relay, link.reveal, asked.wait_s)
             self.relay.lookup = self.context
         self.doses: DosePort | None = None
