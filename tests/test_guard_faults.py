@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,7 +29,7 @@ from scanward.keys import SigningKey, write_pair
 
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
 
-from benchmarks import guard_faults
+from benchmarks import guard_faults, pages, run_all
 from benchmarks.guard_checks import Entry, compare, entries
 from benchmarks.guard_faults import Fault, aborted
 from benchmarks.guard_soak import grown
@@ -186,6 +187,8 @@ def test_nothing_is_released_unjudged_or_twice_while_parts_are_killed(
     assert told["faults"] >= 1
     assert told["checked"]["loads"] >= 1
     assert all(one["recovery_s"]["times"] == one["times"] for one in told["by_fault"].values())
+    assert guard_faults.words(told).startswith(f"{told['faults']} faults in ")
+    assert all(f"| {name} |" in guard_faults.rows(told) for name in told["by_fault"])
 
 
 # --- what acts first and is recorded after
@@ -281,3 +284,18 @@ def test_a_record_that_is_in_the_log_twice_counts_once_in_each_life() -> None:
     assert len(once) == 1
     assert retell([start, said, said]).courses[0].doses == once
     assert len(retell([start, said, start, said]).courses[0].doses) == 2
+
+
+# --- the page of results
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in run_all.RUNS if n.startswith(("audit", "guard", "can", "dicom"))]
+)
+def test_every_benchmark_of_the_guard_can_be_run_and_has_a_place_on_the_page(name: str) -> None:
+    text = (REPOSITORY / "benchmarks" / f"{name}.py").read_text("utf-8")
+    assert re.search(r"^def main\(", text, re.MULTILINE)
+    assert re.search(r"^def (report|shown)\(", text, re.MULTILINE)
+    assert f"python -m benchmarks.{name}" in text
+    assert name in pages.SECTIONS
+    assert f"<!-- begin {name} -->" in run_all.PAGE.read_text("utf-8")
