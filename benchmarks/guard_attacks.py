@@ -6,7 +6,7 @@ with the same victims. *Stopped*: its effect happened without the guard and not 
 held. Then clean examinations, of which the operator releases what is held. Last, without the wire: the largest true
 dose that an attacker finds who asks a copy of the bundle first (`emulator.stealth`), for each of many victims.
 
-  python -m benchmarks.guard_attacks --seeds 101 102 --examinations 2000 --times 10 --victims 60
+  python -m benchmarks.guard_attacks --seeds 101 102 --examinations 1200 --times 5 --victims 40
   python -m benchmarks.guard_attacks --quick
 """
 
@@ -50,16 +50,16 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     made = parser("guard_attacks", __doc__)
     made.add_argument("--seeds", type=int, nargs="+", default=list(FINAL_SEEDS[:2]), help="the sites")
-    made.add_argument("--examinations", type=int, default=2000, help="to learn from")
-    made.add_argument("--times", type=int, default=10, help="victims of each attack and site")
+    made.add_argument("--examinations", type=int, default=1200, help="to learn from")
+    made.add_argument("--times", type=int, default=5, help="victims of each attack and site")
     made.add_argument("--clean", type=int, default=100, help="clean examinations played through the guard")
-    made.add_argument("--victims", type=int, default=60, help="victims of the knowing attacker, each site")
+    made.add_argument("--victims", type=int, default=40, help="victims of the knowing attacker, each site")
     made.add_argument(
         "--budget", type=float, default=0.005, help="share of clean examinations that may alert"
     )
     made.add_argument("--rounds", type=int, default=Settings().rounds, help="trees of the combiner")
     made.add_argument("--steps", type=int, default=Settings().steps, help="steps of the deep layers")
-    made.add_argument("--workers", type=int, default=1, help="processes that learn")
+    made.add_argument("--workers", type=int, default=0, help="processes that learn (0: one for each core)")
     arguments = made.parse_args(argv)
     quickly(
         arguments,
@@ -204,8 +204,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run, print, save."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = options(argv)
-    result = summary([cell(arguments, seed) for seed in arguments.seeds])
-    save(arguments, "guard_attacks", argv, result)
+    cells: list[dict[str, Any]] = []
+    for seed in arguments.seeds:
+        cells.append(cell(arguments, seed))
+        result = {"sites": [c["seed"] for c in cells], **summary(cells)}
+        save(
+            arguments, "guard_attacks", argv, result
+        )  # after each site: a run that is cut short was not for nothing
     told: dict[str, Any] = plain(result) | {"options": vars(arguments)}
     if not arguments.json:
         print(report(told))
@@ -235,7 +240,7 @@ def report(told: dict[str, Any]) -> str:
         if c["added_latency_ms"]["p50"] is not None
     )  # fmt: skip
     lines = [
-        f"Sites {', '.join(map(str, asked['seeds']))}; learned from {asked['examinations']} examinations each, "
+        f"Sites {', '.join(map(str, told['sites']))}; learned from {asked['examinations']} examinations each, "
         f"budget {100 * asked['budget']:g} %. Doses: mean of the largest at one place in mGy, on the attacked "
         "command's phantom. *By design*: a guard must let it pass.",
         table(head, rows),
