@@ -556,3 +556,13 @@ def test_the_host_gives_up_what_waits() -> None:
     bench.say(Cancel("C", "A"))
     bench.durable()
     assert bench.to_gantry == []
+
+
+def test_only_the_same_examination_goes_on_as_begun() -> None:
+    for exam, phase in (("e", Phase.COMMITTED), ("f", Phase.LOADED), ("", Phase.LOADED)):
+        bench = Bench()
+        bench.arm(load("L1", 1.0, 2.0))
+        bench.gantry(Injection("L1"))
+        bench.arm(load("L2", 3.0, exam=exam))
+        assert bench.gate.view().armed == "L2"
+        assert bench.gate.view().phase is phase

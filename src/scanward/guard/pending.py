@@ -282,8 +282,11 @@ class PendingActions(GateCore):
                 self.drop_head("the beam is on", again=True)
             return
         if isinstance(item.message, Load) and self.armed is not None:
+            begun = self.armed.load.examination
             self.void("replaced by a newer load", at_gantry=True)
             self.withdraw_shot("replaced by a newer load")
+            if self.phase is Phase.COMMITTED and begun != (item.message.examination or None):
+                self.phase = Phase.IDLE  # another patient's chain has not begun: it is bound in full
         self.send_gantry(item.message)
         self.record("sent", {"token": item.token, "id": item.message.id})
         if item.note:
