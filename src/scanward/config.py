@@ -247,9 +247,7 @@ class ContextBounds:
     feed_burst: float = 500.0  # lines taken at once; a receiver that begins again tells a day of them
     feed_clients: int = 4  # connections at once; there is one receiver
     feed_examinations: int = 1024  # examinations of which delivered doses are kept, on both ends
-    feed_events: int = (
-        1000  # irradiation events of one examination; an interventional session has some hundred
-    )
+    feed_events: int = 1000  # events of one examination; an interventional session has some hundred
     ctdivol: float = 1e5  # mGy; no examination gives a hundredth
     dlp: float = 1e7  # mGy.cm; likewise
 
