@@ -152,7 +152,7 @@ def test_no_ages_no_table(commands: tuple[Command, ...]) -> None:
 @given(st.lists(st.integers(-1, 6), min_size=4, max_size=4), st.integers(0, 3), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_steps_away_are_counted_on_the_ladder(rungs: list[int], usual: int, code: int) -> None:
-    found = steps_away(np.array(rungs), usual, code)
+    found = steps_away(rungs, usual, code)
     if code == usual:
         assert found == REACH
     elif min(rungs[usual], rungs[code]) < 0:
@@ -181,7 +181,8 @@ def nats_of(
     level, row = usual.row(view)
     moved = view.number_array - usual.middle[level][row]
     told = rounded(np.concatenate([view.code_array, view.number_array, moved, choice.extras(view)]))
-    return choice.judge(view, grove.run(told)[0])
+    answer = grove.run(told)[0]
+    return choice.nats(view, answer), choice.expected(view, answer)
 
 
 def test_the_usual_voltage_is_expected_and_a_far_one_is_not(

@@ -11,7 +11,9 @@ it is away from the usual one, so that all protocols and devices teach how that 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,12 @@ class Choice:
         """Numbers that ``extras`` adds to what the trees look at."""
         return int(self.priors[0].shape[1]) + 2
 
+    @cached_property
+    def _tables(self) -> tuple[list[list[list[float]]], list[list[int]], list[list[int]], list[int]]:
+        """Priors, usual codes, rungs and classes as lists: one decision asks for a few numbers of them."""
+        priors = [[[float(p) for p in row] for row in table] for table in self.priors]
+        return priors, [t.tolist() for t in self.usual], self.rungs.tolist(), self.classes.tolist()
+
     def place(self, groups: tuple[int, ...]) -> tuple[int, int]:
         """Which of ``LEVELS``, and row, of the finest group that was seen."""
         for at, level in enumerate(LEVELS):
@@ -77,23 +85,29 @@ class Choice:
         at, row = self.place(view.groups)
         begin, end = self.run
         way = view.numbers[end] - view.numbers[begin] if begin >= 0 and end >= 0 else math.nan
-        return [*self.priors[at][row].tolist(), float(view.groups[TYPE]), way]
+        return [*self._tables[0][at][row], float(view.groups[TYPE]), way]
 
-    def judge(self, view: View, answer: list[float]) -> tuple[float, int]:
-        """Nats of surprise at the value, and the code expected in its place."""
-        code, best = view.codes[self.target], answer.index(max(answer))
-        if len(self.classes):
-            own = sum([p for c, p in zip(self.classes.tolist(), answer, strict=True) if c == code])
-            expected = int(self.classes[best])
+    def nats(self, view: View, answer: list[float]) -> float:
+        """Surprise at the value, given the probability of each class."""
+        code = view.codes[self.target]
+        _, usual, rungs, classes = self._tables
+        if classes:
+            own = answer[classes.index(code)] if code in classes else 0.0
         else:
             at, row = self.place(view.groups)
-            usual = int(self.usual[at][row])
-            rungs = self.rungs[view.groups[TYPE] + 1]
-            own = answer[steps_away(rungs, usual, code)]
-            wanted = rungs[usual] + best - REACH
-            on = np.flatnonzero(rungs == wanted)
-            expected = int(on[0]) if len(on) and wanted >= 0 and best != OFF else usual
-        return -math.log(max(own, self.least)), expected
+            own = answer[steps_away(rungs[view.groups[TYPE] + 1], usual[at][row], code)]
+        return -math.log(max(own, self.least))
+
+    def expected(self, view: View, answer: list[float]) -> int:
+        """The code expected in its place."""
+        best = answer.index(max(answer))
+        _, commonest, ladders, classes = self._tables
+        if classes:
+            return classes[best]
+        at, row = self.place(view.groups)
+        usual, rungs = commonest[at][row], ladders[view.groups[TYPE] + 1]
+        wanted = rungs[usual] + best - REACH
+        return rungs.index(wanted) if wanted >= 0 and best != OFF and wanted in rungs else usual
 
     def part(self) -> Part:
         """For a bundle (the trees travel in a grove)."""
@@ -122,13 +136,13 @@ class Choice:
         )
 
 
-def steps_away(rungs: NDArray[np.int64], usual: int, code: int) -> int:
+def steps_away(rungs: Sequence[int], usual: int, code: int) -> int:
     """Class of a stepwise choice: REACH is the usual value, one more is a step up."""
     if code == usual:
         return REACH
     if rungs[code] < 0 or rungs[usual] < 0:
         return OFF
-    return REACH + max(-REACH, min(REACH, int(rungs[code] - rungs[usual])))
+    return REACH + max(-REACH, min(REACH, rungs[code] - rungs[usual]))
 
 
 def fresh(nats: float, before: float) -> float:

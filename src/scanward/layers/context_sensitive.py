@@ -136,8 +136,10 @@ class ContextSensitiveLayer:
         objections: list[Objection] = []
         trees = sum(model.trees for model in self.conditionals)
         chosen = {
-            choice.target: (name, choice.judge(view, answer))
-            for choice, name, answer in zip(self.choices, self._chosen, corrections[trees:], strict=True)
+            choice.target: (name, lasting, choice, answer)
+            for choice, (name, lasting), answer in zip(
+                self.choices, self._chosen, corrections[trees:], strict=True
+            )
         }
         lying = state.lying
         total = 0.0
@@ -161,8 +163,8 @@ class ContextSensitiveLayer:
             choice = chosen.get(f)
             if choice is not None:
                 # What is chosen for this patient says more than what is usual in the protocol.
-                nats = choice[1][0]
-                if encoder.fields[f].name == LASTING:
+                nats = choice[2].nats(view, choice[3])
+                if choice[1]:
                     nats, lying = fresh(nats, state.lying), nats
                     features["cs.choice.lying"] = lying
                 features[choice[0]] = nats
@@ -177,7 +179,12 @@ class ContextSensitiveLayer:
                     value_objection(encoder, usual, f, view, "is not usual in this protocol", nats)
                     if choice is None
                     else code_objection(
-                        encoder, f, view, [choice[1][1]], "is not what such a patient gets here", nats
+                        encoder,
+                        f,
+                        view,
+                        [choice[2].expected(view, choice[3])],
+                        "is not what such a patient gets here",
+                        nats,
                     )
                 )
         years = self._age(view)
@@ -248,10 +255,10 @@ class ContextSensitiveLayer:
 
     def _age(self, view: View) -> float:
         """Nats of surprise at the patient's age band in the protocol element; NaN where no age is told."""
-        at = self.encoder.index.get("PatientAge")
-        if at is None or not len(self.ages) or math.isnan(view.numbers[at]):
+        at, table = self._bands
+        if at < 0 or math.isnan(view.numbers[at]):
             return math.nan
-        return float(self.ages[view.groups[ELEMENT] + 1, bisect_right(AGE_BANDS, view.numbers[at])])
+        return table[view.groups[ELEMENT] + 1][bisect_right(AGE_BANDS, view.numbers[at])]
 
     def _age_objection(self, view: View, nats: float) -> Objection:
         """An objection to the patient's age, with the band that is usual in the protocol element."""
@@ -271,9 +278,16 @@ class ContextSensitiveLayer:
         )
 
     @cached_property
-    def _chosen(self) -> list[str]:
-        """Names of the features of the choices."""
-        return [f"cs.choice.{self.encoder.fields[c.target].name}" for c in self.choices]
+    def _chosen(self) -> list[tuple[str, bool]]:
+        """Names of the features of the choices, and whether each is made once for an examination."""
+        names = [self.encoder.fields[c.target].name for c in self.choices]
+        return [(f"cs.choice.{name}", name == LASTING) for name in names]
+
+    @cached_property
+    def _bands(self) -> tuple[int, list[list[float]]]:
+        """Where the age is (-1: not learned), and ``ages`` as lists."""
+        at = self.encoder.index.get("PatientAge", -1) if len(self.ages) else -1
+        return at, [[float(nats) for nats in row] for row in self.ages]
 
     @cached_property
     def _names(self) -> tuple[list[tuple[str, str]], list[str]]:

@@ -70,10 +70,13 @@ def learn_choice(
     if name in STEPWISE:
         classes, width = np.zeros(0, dtype=np.int64), STEPS
         base = np.where(stranger, commonest[1][rows.groups[:, REGION] + 1], without)
+        ladders = rungs.tolist()
         y = np.array(
             [
-                steps_away(rungs[t], int(b), int(c))
-                for t, b, c in zip(rows.groups[:, TYPE] + 1, base, code, strict=True)
+                steps_away(ladders[t], b, c)
+                for t, b, c in zip(
+                    (rows.groups[:, TYPE] + 1).tolist(), base.tolist(), code.tolist(), strict=True
+                )
             ]
         )
     else:
