@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +143,39 @@ def test_tls_needs_three_files(tmp_path: Any) -> None:
         str(file), "--tls-authority", str(file), status=2,
     )  # fmt: skip
     assert "that can be used" in result.stderr
+
+
+_STARTER = """
+import asyncio
+from scanward.emulator.rig import Running
+
+async def main():
+    running = await Running.start(["emulate", "gantry", "--listen", "127.0.0.1:0", "--room", "127.0.0.1:0", "--json"])
+    await running.first_line()
+    print(running.process.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_rig_started_ends_with_it_even_when_it_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        child = int(starter.stdout.readline())
+        starter.kill()
+    end = time.monotonic() + 60
+    while _runs(child):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and no zombie that whoever adopted it has not looked at yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"

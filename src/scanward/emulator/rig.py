@@ -33,7 +33,11 @@ from scanward.simulation.scanner import model_named
 
 STARTED_S = 60.0  # a process that has not said that it is ready by then never will
 ENDED_S = 10.0
-_SCANWARD = ("-c", "from scanward.cli import main; main()")
+# Linux: when whoever started it dies, however, it gets SIGTERM (PR_SET_PDEATHSIG), and ends as it should.
+_SCANWARD = (
+    "-c",
+    "import ctypes, signal; ctypes.CDLL(None).prctl(1, signal.SIGTERM); from scanward.cli import main; main()",
+)
 SOCKET_PATH = 100  # bytes; the system takes 107
 _SAID = 4000  # characters of a process' last words that are repeated in an error
 
