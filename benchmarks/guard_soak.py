@@ -274,8 +274,8 @@ def carry_away(folder: Path) -> None:
         path.unlink()
 
 
-def grown(samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Memory at 10 %, 50 % and the end (MiB), and the slope from 10 % on with its interval of 95 %.
+def grown(samples: Sequence[tuple[int, int]], since: float = 0.1) -> dict[str, Any]:
+    """Memory at 10 %, 50 % and the end (MiB), and the slope from ``since`` on with its interval of 95 %.
 
     The slope is that of a line through the means of ten blocks of samples.
     """
@@ -287,7 +287,7 @@ def grown(samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
     def at(share: float) -> float:
         return float(found[np.searchsorted(found[:, 0], share * most), 1] / 1024)
 
-    late = found[found[:, 0] >= 0.1 * most]
+    late = found[found[:, 0] >= since * most]
     blocks = np.array([block.mean(axis=0) for block in np.array_split(late, min(BLOCKS, len(late)))])
     x, y = blocks[:, 0] / 1e5, blocks[:, 1]
     centred = x - x.mean()
@@ -308,9 +308,10 @@ def report(told: dict[str, Any]) -> str:
     rows = []
     for name in ("relay", "writer"):
         one = told[name]
-        s = one["KiB_per_100000"]
-        slope = f"{s['value']:.0f} ({s['low']:.0f} to {s['high']:.0f})"
-        rows.append([name, *(f"{one[f'MiB_at_{p}']:.1f}" for p in (10, 50, 100)), slope])
+        samples = [(x["commands"], x[f"{name}_KiB"]) for x in told["samples"]]
+        both = [grown(samples, since)["KiB_per_100000"] for since in (0.1, 0.5)]
+        slopes = [f"{s['value']:.0f} ({s['low']:.0f} to {s['high']:.0f})" for s in both]
+        rows.append([name, *(f"{one[f'MiB_at_{p}']:.1f}" for p in (10, 50, 100)), *slopes])
     return (
         f"{told['commands']} commands ({told['gantry']['loads']} loads) in {told['seconds']:.0f} s, "
         f"{told['commands_per_s']:.0f} a second; {told['different_examinations']} different examinations come again, "
@@ -323,6 +324,7 @@ def report(told: dict[str, Any]) -> str:
                 "at 50 %",
                 "at the end",
                 "slope from 10 % on, KiB per 100,000 commands",
+                "slope of the second half",
             ],
             rows,
         )
