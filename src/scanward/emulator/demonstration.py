@@ -209,4 +209,7 @@ def _look(made: Rig, found: Guarded) -> None:
     """What should not have happened to the guard itself."""
     if not made.guard.alive:
         found.unexpected.append(f"the guard ended: {made.guard.last_words}")
-    found.unexpected += [f"an act of the operator was refused: {why}" for why in made.operator.refused]
+    # a host that gives up, or is cut off, takes away what the operator was about to answer
+    found.unexpected += [
+        f"an act of the operator was refused: {why}" for why in made.operator.refused if "on hold" not in why
+    ]
