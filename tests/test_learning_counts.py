@@ -20,7 +20,7 @@ from scanward.layers.steps import Steps
 from scanward.layers.usual import UsualValues
 from scanward.learning.boosting import boost, export, merge
 from scanward.learning.choices import choosable, learn_choice
-from scanward.learning.conditionals import learn_conditional
+from scanward.learning.conditionals import _borrow, learn_conditional
 from scanward.learning.steps import learn_steps
 from scanward.learning.usual_values import learn_ages, learn_usual
 from scanward.simulation import Site
@@ -103,6 +103,13 @@ def test_what_was_never_met_weighs_no_more_than_the_recordings_allow(
     assert all(-math.log(rate) <= math.log(2 * (number + 2)) for rate in steps.rates.values())
     few = learn_steps(encoder, site[:20])
     assert -math.log(few.rates["back"]) < -math.log(steps.rates["back"])
+
+
+def test_going_back_is_counted(encoder: Encoder, steps: Steps, site: list[Examination]) -> None:
+    """At a site where people do go back, going back is no surprise."""
+    there = [replace(e, commands=(*e.commands, e.commands[0])) for e in site if len(e.commands) > 1]
+    often = learn_steps(encoder, there)
+    assert often.rates["back"] > 0.2 > steps.rates["back"]
 
 
 def test_an_element_never_recorded_costs_a_skip_at_most(steps: Steps) -> None:
@@ -250,6 +257,19 @@ def test_a_rare_group_of_a_constant_is_expected_like_its_like(
     assert model.support_factors.min() >= 0.5 and model.support_factors.max() <= 4.0  # noqa: PT018
     assert model.blind_factors.min() >= 0.5 and model.blind_factors.max() <= 4.0  # noqa: PT018
     assert isinstance(model.part(), Part)
+
+
+def test_a_group_missing_in_a_fold_takes_the_row_of_its_parent(
+    encoder: Encoder, commands: tuple[Command, ...]
+) -> None:
+    rows = encoder.rows(commands)
+    gone = rows.groups[0, 0]
+    rest = np.flatnonzero(rows.groups[:, 0] != gone)
+    tables = [np.full(len(groups) + 1, float(level)) for level, groups in enumerate(encoder.groups)]
+    _borrow(rows, rest, tables)
+    there = np.unique(rows.groups[rest, 0]) + 1
+    assert (tables[0][there] == 0.0).all()
+    assert tables[0][gone + 1] == (1.0 if rows.groups[0, 1] in rows.groups[rest, 1] else 2.0)
 
 
 def test_expected_weight_grows_with_age(encoder: Encoder, commands: tuple[Command, ...]) -> None:
