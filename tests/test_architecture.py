@@ -55,7 +55,10 @@ TRAINING_LIBRARIES = frozenset(
     {"sklearn", "lightgbm", "torch", "matplotlib", "onnx", "onnxmltools", "skl2onnx", "scipy", "joblib"}
 )
 LAZY_EXTRAS = ("parquet", "dicom", "can")
-IMPORT_NAMES = {"scikit-learn": "sklearn", "python-can": "can"}  # where a distribution's import name is not its own
+IMPORT_NAMES = {
+    "scikit-learn": "sklearn",
+    "python-can": "can",
+}  # where a distribution's import name is not its own
 
 
 @dataclass(frozen=True)
