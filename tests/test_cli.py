@@ -69,6 +69,8 @@ OURS = [
     (errors.LearningError("too few examinations", "a.csv", "record more"), 1),
     (errors.AuditError("record 7 is damaged", "log", "verify it"), 1),
     (errors.AuditFullError("disk full", "log", "free some space"), 1),
+    (errors.LinkError("nobody answers", "gantry", "check the cable"), 1),
+    (errors.PolicyError("the policy is empty", "policy.toml", "write one"), 2),
     (errors.ShippingError("cannot be reached", "log.example.org", "check it"), 1),
     (errors.ScanwardError("failed", "somewhere", "try again"), 1),
 ]

@@ -118,13 +118,23 @@ class _Fixed:
         return Opinion(self.name, Outcome.OBJECT, (objection,), score=50.0), None
 
 
+class _Heard(Onion):
+    """An onion whose learned layers say what they are told to, without trees."""
+
+    def _learned(
+        self, state: Any, command: Command, content: Opinion | None = None
+    ) -> tuple[list[Opinion], list[Any]]:
+        layers: tuple[Any, ...] = (self.context_free, self.context_sensitive, self.procedure)
+        return [layer.judge(None, command)[0] for layer in layers], [None, None, None]
+
+
 @pytest.mark.parametrize("severity", [Severity.ALERT, Severity.HALT])
 @pytest.mark.parametrize("score", [-1.0, 1e6, math.inf, math.nan])
 def test_learned_layers_never_halt_whatever_they_say(
     commands: tuple[Command, ...], severity: Severity, score: float
 ) -> None:
     calibration = Calibration.of([0.0] * 999)
-    made: Any = Onion
+    made: Any = _Heard
     onion = made(
         encoder=None,
         rules=(),
