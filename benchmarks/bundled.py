@@ -17,6 +17,7 @@ from scanward.learning.fit import Settings, fit
 def signed(train: Sequence[Examination], settings: Settings, folder: Path) -> tuple[Path, Path]:
     """Learn from ``train`` and write ``folder/model``, signed; returns it and the public key to trust."""
     key = SigningKey.from_seed(hashlib.sha256(b"benchmark").digest())
+    folder.mkdir(parents=True, exist_ok=True)
     write_pair(folder / "site", key)
     fitted = fit(train, settings)
     write(folder / "model", fitted.onion.part(), facts_of(fitted, train), key)
