@@ -212,6 +212,7 @@ _MIXED = slices(
 _WHOLE = [to_bytes(ct_slice(1)), to_bytes(enhanced_ct(2))]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")  # pydicom's remark on what we altered
 @given(
     st.sampled_from(_WHOLE),
     st.lists(st.tuples(st.integers(132, 4000), st.integers(0, 255)), max_size=12),
