@@ -47,10 +47,13 @@ TRAINING_PLACES = (
     "tampering",
     "forensics",
     "cli.train",
+    "cli.tamper",
     "cli.demo",
 )
 # Only these may import the rooms of training: otherwise `judge` would carry the training libraries with it.
 TRAINING_ROOMS = ("learning",)
+# The images wing runs on a workstation, never in a guard: it has the libraries of the extra `images`.
+IMAGE_PLACES = (*IMAGES_WING, "cli.mammo")
 TRAINING_LIBRARIES = frozenset(
     {"sklearn", "lightgbm", "torch", "matplotlib", "onnx", "onnxmltools", "skl2onnx", "scipy", "joblib"}
 )
@@ -58,6 +61,10 @@ LAZY_EXTRAS = ("parquet", "dicom", "can")
 IMPORT_NAMES = {
     "scikit-learn": "sklearn",
     "python-can": "can",
+    "pillow": "PIL",
+    "python-gdcm": "gdcm",
+    "pylibjpeg-openjpeg": "openjpeg",
+    "pyjpegls": "jpeg_ls",
 }  # where a distribution's import name is not its own
 
 
@@ -161,11 +168,14 @@ def library_violations(src: Path, project: dict[str, object]) -> list[str]:
     extras = project["optional-dependencies"]
     assert isinstance(extras, dict)
     training = run_time | _import_names(extras["train"])
+    images = _import_names(extras["images"])
     # Extras of a guard host: imported inside the functions that need them, never on loading a module.
     optional = {name for extra in LAZY_EXTRAS for name in _import_names(extras.get(extra, []))}
     found = []
     for name, path in modules(src):
         here = training if is_in(name, TRAINING_PLACES) else run_time
+        if is_in(name, IMAGE_PLACES):
+            here = here | images
         for imported in imports(name, path):
             library = room_of(imported.target)
             if library in sys.stdlib_module_names or library in here or library == "scanward":
@@ -204,8 +214,7 @@ def test_loading_the_run_time_rooms_loads_no_training_library() -> None:
     names = [
         f"scanward.{name}" if name else "scanward"
         for name, _ in modules(SRC)
-        if room_of(name) not in {"simulation", "learning", "tampering", "forensics"}
-        and not is_in(name, TRAINING_PLACES)
+        if room_of(name) not in {"simulation", "learning", *IMAGES_WING} and not is_in(name, TRAINING_PLACES)
     ]
     assert len(names) > 10
     loaded = _loaded_after(f"import importlib\nfor name in {names!r}: importlib.import_module(name)\n")
@@ -308,6 +317,9 @@ def test_the_order_checker_lets_good_houses_stand(tmp_path: Path, file: str, tex
         ("transport/can.py", "def f():\n    import can", False),
         ("learning/fit.py", "import torch\nimport sklearn\nimport scipy.stats", False),
         ("simulation/plots.py", "import matplotlib", False),
+        ("mammography/breast.py", "from PIL import Image\nimport scipy.ndimage", False),
+        ("mammography/breast.py", "import torch", True),
+        ("guard/relay.py", "from PIL import Image", True),
         ("layers/base.py", "import json\nimport numpy as np\nimport onnxruntime", False),
     ],
 )

@@ -271,6 +271,31 @@ class WatchBounds:
     protocols: int = 512  # protocols remembered; the one longest unused is forgotten
 
 
+@dataclass(frozen=True, slots=True)
+class MammographyBounds:
+    """What a data set of mammograms may weigh. Sizes are checked before pixels are decoded."""
+
+    manifest_bytes: int = 256 << 20  # bytes; CBIS-DDSM with all its outlines has some 30 MB
+    table_bytes: int = 256 << 20  # bytes of a list or annotation file of a source
+    file_bytes: int = 1 << 30  # bytes of one source file; a 16-bit DDSM film has 60 MB
+    pixels: int = 1 << 28  # pixels of one picture; the largest DDSM film has 40 million
+    least_side: int = 16  # pixels; nothing smaller is a mammogram
+    images: int = 1_000_000  # images of one data set; VinDr-Mammo has 20,000
+    outline_points: int = 100_000  # corners of one lesion's outline
+    lesions: int = 1_000  # lesions of one image
+
+
+@dataclass(frozen=True, slots=True)
+class TamperingBounds:
+    """What a run of training and its checkpoints may weigh."""
+
+    header_bytes: int = 8 << 20  # bytes of a checkpoint's header; one has some 60 kB
+    checkpoint_bytes: int = 8 << 30  # bytes of a checkpoint; the published arrangement has some 400 MB
+    side: int = 4096  # pixels of the longer side that a generator is applied to
+    channels: int = 1024  # filters of one layer
+    blocks: int = 64  # residual blocks of a generator
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -285,3 +310,5 @@ POLICY_BOUNDS = PolicyBounds()
 CONTROL_BOUNDS = ControlBounds()
 CONTEXT_BOUNDS = ContextBounds()
 WATCH_BOUNDS = WatchBounds()
+MAMMOGRAPHY_BOUNDS = MammographyBounds()
+TAMPERING_BOUNDS = TamperingBounds()

@@ -4,6 +4,7 @@
     |-- InputError            what was given cannot be used            (exit status 2)
     |   |-- DecodeError       bytes that are not what they claim to be
     |   |-- DialectError      a dialect that does not fit its table
+    |   |-- LeakError         a patient (or a picture) in two parts of a split
     |   `-- SettingsError     an option or setting that makes no sense
     |-- BundleError           a bundle that is refused                 (exit status 2)
     |   |-- SignatureError    unsigned, altered, or signed by another key
@@ -63,6 +64,10 @@ class DecodeError(InputError):
 
 class DialectError(InputError):
     """A dialect that is malformed or does not fit its table."""
+
+
+class LeakError(InputError):
+    """A patient, or a picture, in two parts of a split."""
 
 
 class SettingsError(InputError):

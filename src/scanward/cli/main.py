@@ -43,6 +43,10 @@ EXTRAS = {
     "skl2onnx": "train",
     "sklearn": "train",
     "torch": "train",
+    "PIL": "images",
+    "gdcm": "images",
+    "openjpeg": "images",
+    "jpeg_ls": "images",
     "pyarrow": "parquet",
     "pynetdicom": "dicom",
 }
@@ -74,6 +78,10 @@ COMMANDS = {
         "scanward.cli.operator", "operator_command", "Decide what is on hold; emergency access; mode."
     ),
     "policy": Lazy("scanward.cli.policy", "policy_group", "Write, check and sign policy and device profile."),
+    "mammo": Lazy("scanward.cli.mammo", "mammo_group", "Mammograms: import data sets, phantoms, splits."),
+    "tamper": Lazy(
+        "scanward.cli.tamper", "tamper_group", "Research: a CycleGAN that inserts and removes lesions."
+    ),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
 }
 
