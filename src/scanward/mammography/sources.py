@@ -51,12 +51,17 @@ class Strange:
     fate: Fate = "rejected"
 
 
-Adapter = Callable[[Path], Iterator[Found | Strange]]
+Adapter = Callable[..., Iterator[Found | Strange]]
+"""Called with the source folder; that of a plain kind also with ``labels=``, a CSV file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A data set that can be imported: its name on the command line, its adapter, its terms."""
+    """A data set that can be imported: its name on the command line, its adapter, its terms.
+
+    ``identifying`` kinds may name people: the importer replaces their patients and file names by keyed hashes.
+    ``labels`` tells whether ``--labels FILE`` is of use; such an adapter takes a keyword ``labels``.
+    """
 
     name: str
     title: str
@@ -65,3 +70,5 @@ class Kind:
     cite: str
     layout: str  # what the source folder has to look like, for --help and docs
     phantom: bool = field(default=False)
+    identifying: bool = field(default=False)
+    labels: Literal["none", "optional", "required"] = field(default="none")
