@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from scanward.cli.mammo_import import import_command
+from scanward.cli.mammo_inspect import inspect_command
+
 
 @click.group("mammo", short_help="Mammograms: import data sets, phantoms, splits.")
 def mammo_group() -> None:
@@ -11,5 +14,11 @@ def mammo_group() -> None:
 
     \b
     Example:
+      scanward mammo import mias downloads/mini-mias/ mias/
+      scanward mammo inspect mias/
       scanward mammo phantom phantoms/ --patients 200
     """
+
+
+mammo_group.add_command(import_command)
+mammo_group.add_command(inspect_command)
