@@ -31,7 +31,7 @@ _TOKEN_DIGITS = 16  # hexadecimal digits of a keyed hash: 64 bits, no collision 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One line of the report: what became of one file, by its own name. Names files: it may name people."""
+    """What became of one file, by its own name, which may name people: for a report, never for the manifest."""
 
     name: str
     where: str
@@ -117,6 +117,7 @@ class _Ledger:
     counts: dict[str, int] = field(default_factory=lambda: {"rejected": 0, "missing": 0, "duplicate": 0})
     names: set[str] = field(default_factory=set)
     seen: dict[str, str] = field(default_factory=dict)  # (patient, pixels) -> name
+    files: dict[str, str] = field(default_factory=dict)  # name -> the source's own name of the file
     jobs_in_all: int | None = None
 
     def jobs(self) -> Iterator[Job]:
@@ -154,10 +155,7 @@ class _Ledger:
             return
         self.seen[twin] = image.name
         self.images.append(image)
-        if self.tell is not None:
-            self.tell(Told(image.name, where, "imported", "; ".join(image.remarks)))
-        for remark in image.remarks:
-            self.odd.append(Odd(what="remark", where=image.name, why=remark))
+        self.files[image.name] = where
 
     def part_twins(self) -> None:
         """Take out pictures that are there under two patients: whose they are nobody can say, and they would leak."""
@@ -171,14 +169,16 @@ class _Ledger:
                 continue
             self._remove(image)
             why = f"the same picture under {len(owners[image.sha256])} patients: it would leak between splits"
-            self._enter(
-                "rejected", "picture of several patients", image.source or image.name, why, image.name
-            )
+            self._enter("rejected", "picture of several patients", self.files[image.name], why, image.name)
         self.images = kept
 
     def manifest(self) -> Manifest:
         """The data set as it is now."""
         self.images.sort(key=lambda image: image.name)
+        for image in self.images:
+            if self.tell is not None:
+                self.tell(Told(image.name, self.files[image.name], "imported", "; ".join(image.remarks)))
+            self.odd += [Odd(what="remark", where=image.name, why=remark) for remark in image.remarks]
         return Manifest(
             kind=self.kind.name,
             phantom=self.kind.phantom,
