@@ -1,0 +1,235 @@
+"""A data set made ready for a model: every picture once at the model's size, in files that memory is mapped to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from scanward.errors import InputError, LeakError, SettingsError
+from scanward.mammography.manifest import Image, Label, Manifest, read_manifest
+from scanward.mammography.pictures import lesions_mask, load
+from scanward.mammography.splits import Split, check_split
+from scanward.tampering.presets import Preset
+from scanward.tampering.scaling import mask_to_model, to_model
+
+Progress = Callable[[int, int], None]
+REGION_MARGIN = 1  # px at the model's size that a region reaches beyond the lesion's outline
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images of a data set a run learns from, and which labels make the two domains."""
+
+    healthy: tuple[Label, ...] = (Label.NORMAL,)
+    cancer: tuple[Label, ...] = (Label.MALIGNANT,)
+    part: str | None = None  # part of the split
+    birads_not: tuple[int, ...] = ()  # BI-RADS categories left out (experiment2 of the study drops 3)
+
+    def domain(self, image: Image) -> str | None:
+        """``healthy``, ``cancer``, or None for an image that is in neither."""
+        if image.birads is not None and image.birads in self.birads_not:
+            return None
+        if image.label in self.healthy:
+            return "healthy"
+        return "cancer" if image.label in self.cancer else None
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One side of the CycleGAN: pictures (N, rows, columns) int16, -32767..32767 for -1..1, and masks (uint8)."""
+
+    names: tuple[str, ...]
+    patients: tuple[str, ...]
+    grey: NDArray[np.int16]
+    breast: NDArray[np.uint8]
+    region: NDArray[np.uint8]  # lesions where they are known, else empty
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Both domains and what they were made of."""
+
+    healthy: Domain
+    cancer: Domain
+    fingerprint: str  # of pictures, labels, preset's size and selection
+    kind: str
+    phantom: bool
+
+    def patients(self) -> set[str]:
+        """Pseudonyms of everybody that the run learns from."""
+        return {*self.healthy.patients, *self.cancer.patients}
+
+
+def choose(
+    manifest: Manifest, selection: Selection, views: Sequence[str] = (), split: Split | None = None
+) -> dict[str, list[Image]]:
+    """Images of both domains.
+
+    Raises
+    ------
+    SettingsError
+        A label in both domains, or a part that the split does not have.
+    LeakError
+        The split has a patient, or a picture, in two parts.
+    InputError
+        A domain without images: what labels and views there are is said.
+    """
+    if set(selection.healthy) & set(selection.cancer):
+        raise SettingsError("a label is in both domains", "--healthy, --cancer", "give each label once")
+    wanted: set[str] | None = None
+    if split is not None:
+        check_split(manifest, split)
+        if selection.part is None or selection.part not in split.parts:
+            raise SettingsError(
+                f"the split has no part {selection.part!r}", "--part", f"use one of: {', '.join(split.parts)}"
+            )
+        wanted = set(split.parts[selection.part])
+    chosen: dict[str, list[Image]] = {"healthy": [], "cancer": []}
+    for image in manifest.images:
+        domain = selection.domain(image)
+        if domain is None or (wanted is not None and image.patient not in wanted):
+            continue
+        if views and image.view not in views:
+            continue
+        chosen[domain].append(image)
+    _refuse_empty(chosen, manifest, selection, views)
+    return chosen
+
+
+def _refuse_empty(
+    chosen: dict[str, list[Image]], manifest: Manifest, selection: Selection, views: Sequence[str]
+) -> None:
+    empty = [name for name, images in chosen.items() if not images]
+    if not empty:
+        return
+    counts: dict[str, int] = {}
+    for image in manifest.images:
+        counts[image.label.value] = counts.get(image.label.value, 0) + 1
+    there = ", ".join(f"{number} {label}" for label, number in sorted(counts.items())) or "none"
+    wanted = {"healthy": selection.healthy, "cancer": selection.cancer}
+    asked = "; ".join(f"{name} needs {' or '.join(wanted[name])}" for name in empty)
+    raise InputError(
+        f"the domain {' and the domain '.join(empty)} has no image: {asked}"
+        + (f" in view {' or '.join(views)}" if views else ""),
+        f"data set {manifest.kind}: {there}",
+        "a CycleGAN learns from two domains: bring labelled images of both, or choose labels with --healthy, --cancer",
+    )
+
+
+def prepare(
+    data: Path,
+    preset: Preset,
+    selection: Selection,
+    folder: Path,
+    *,
+    split: Split | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Make (or find) the pictures of a data set at a preset's size, below ``folder``.
+
+    Raises
+    ------
+    InputError, DecodeError
+        See `choose`; a picture that cannot be read.
+    """
+    manifest = read_manifest(data)
+    chosen = choose(manifest, selection, preset.views, split)
+    mark = _fingerprint(manifest, chosen, preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    total = sum(len(images) for images in chosen.values())
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    domains = {
+        name: _domain(data, images, preset, folder / f"{name}-{mark[:16]}", tick)
+        for name, images in chosen.items()
+    }
+    prepared = Prepared(
+        healthy=domains["healthy"],
+        cancer=domains["cancer"],
+        fingerprint=mark,
+        kind=manifest.kind,
+        phantom=manifest.phantom,
+    )
+    if preset.generator.mask_channel and not (prepared.cancer.region > 0).any():
+        raise InputError(
+            "no image of the domain cancer says where its lesion lies, and this preset needs that",
+            f"data set {manifest.kind}",
+            "use a preset without generator.mask_channel",
+        )
+    return prepared
+
+
+def _fingerprint(manifest: Manifest, chosen: dict[str, list[Image]], preset: Preset) -> str:
+    facts = [
+        (name, image.name, image.patient, image.sha256, msgspec.to_builtins(image.lesions))
+        for name, images in sorted(chosen.items())
+        for image in images
+    ]
+    shape = (preset.rows, preset.columns, preset.framing, preset.generator.mask_channel)
+    return hashlib.sha256(msgspec.json.encode([manifest.kind, shape, facts])).hexdigest()
+
+
+def _domain(data: Path, images: list[Image], preset: Preset, stem: Path, tick: Callable[[], None]) -> Domain:
+    if preset.generator.mask_channel:
+        # A cancer whose place is unknown cannot be shown to a model that is told the place.
+        images = [i for i in images if not i.lesions or any(lesion.located for lesion in i.lesions)]
+    shape = (len(images), preset.rows, preset.columns)
+    paths = {key: stem.with_name(f"{stem.name}-{key}.npy") for key in ("grey", "breast", "region")}
+    if not all(path.exists() for path in paths.values()):
+        drafts = {key: path.with_suffix(".part") for key, path in paths.items()}
+        arrays = {
+            key: np.lib.format.open_memmap(
+                drafts[key], mode="w+", dtype=np.int16 if key == "grey" else np.uint8, shape=shape
+            )
+            for key in paths
+        }
+        for index, image in enumerate(images):
+            pixels, breast = load(data, image)
+            grey, shown, placement = to_model(pixels, breast, preset.rows, preset.columns, preset.framing)
+            region = mask_to_model(lesions_mask(image, data), placement, preset.rows, preset.columns)
+            arrays["grey"][index] = np.rint(grey * 32767)
+            arrays["breast"][index] = shown
+            arrays["region"][index] = region
+            tick()
+        for key, array in arrays.items():
+            array.flush()
+            drafts[key].replace(paths[key])
+    return Domain(
+        names=tuple(image.name for image in images),
+        patients=tuple(image.patient for image in images),
+        grey=np.load(paths["grey"], mmap_mode="r"),
+        breast=np.load(paths["breast"], mmap_mode="r"),
+        region=np.load(paths["region"], mmap_mode="r"),
+    )
+
+
+def refuse_overlap(trained_on: set[str], tested_on: set[str]) -> None:
+    """Refuse to test on a woman that was trained on.
+
+    Raises
+    ------
+    LeakError
+        Some patient is in both.
+    """
+    shared = trained_on & tested_on
+    if shared:
+        raise LeakError(
+            f"{len(shared)} patients are both in the training and in the test images",
+            ", ".join(sorted(shared)[:3]),
+            "split by patient: scanward mammo split",
+        )
