@@ -10,21 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _mammo_layouts as layouts
+from _mammo_layouts import fates, sorted_out
 from scanward.errors import InputError
 from scanward.mammography import Label, LesionKind
 from scanward.mammography.adapters import mias
-from scanward.mammography.sources import Adapter, Found, Strange
-
-
-def sorted_out(read: Adapter, src: Path) -> tuple[dict[str, Found], list[Strange]]:
-    records = list(read(src))
-    found = {record.name: record for record in records if isinstance(record, Found)}
-    assert len(found) == sum(isinstance(record, Found) for record in records), "a name twice"
-    return found, [record for record in records if isinstance(record, Strange)]
-
-
-def fates(strange: list[Strange]) -> Counter[str]:
-    return Counter(record.fate for record in strange)
+from scanward.mammography.sources import Adapter
 
 
 def test_published_layout(tmp_path: Path) -> None:

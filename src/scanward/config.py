@@ -277,12 +277,22 @@ class MammographyBounds:
 
     manifest_bytes: int = 256 << 20  # bytes; CBIS-DDSM with all its outlines has some 30 MB
     table_bytes: int = 256 << 20  # bytes of a list or annotation file of a source
+    annotation_bytes: int = 16 << 20  # bytes of one image's annotations as XML; INbreast's have some 100 kB
     file_bytes: int = 1 << 30  # bytes of one source file; a 16-bit DDSM film has 60 MB
     pixels: int = 1 << 28  # pixels of one picture; the largest DDSM film has 40 million
     least_side: int = 16  # pixels; nothing smaller is a mammogram
     images: int = 1_000_000  # images of one data set; VinDr-Mammo has 20,000
     outline_points: int = 100_000  # corners of one lesion's outline
     lesions: int = 1_000  # lesions of one image
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomBounds:
+    """What a set of phantoms may weigh."""
+
+    least_side: int = 16  # pixels; below it a lesion of 8 mm is not one pixel wide
+    side: int = 4096  # pixels each way; a drawing of this size takes some 3 GB of memory
+    patients: int = 100_000  # women of one set; some 6 GB of pictures at 128 x 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,4 +321,5 @@ CONTROL_BOUNDS = ControlBounds()
 CONTEXT_BOUNDS = ContextBounds()
 WATCH_BOUNDS = WatchBounds()
 MAMMOGRAPHY_BOUNDS = MammographyBounds()
+PHANTOM_BOUNDS = PhantomBounds()
 TAMPERING_BOUNDS = TamperingBounds()

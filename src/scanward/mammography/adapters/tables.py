@@ -13,15 +13,15 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scanward.config import MAMMOGRAPHY_BOUNDS
 from scanward.errors import InputError
 from scanward.mammography.manifest import Label, Lesion
-from scanward.mammography.sources import Strange
+from scanward.mammography.sources import Found, Strange
 
-_WORST = (Label.UNKNOWN, Label.NORMAL, Label.BENIGN, Label.MALIGNANT)
+_WORST = (Label.NORMAL, Label.BENIGN, Label.UNKNOWN, Label.MALIGNANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +209,26 @@ def relative_path(text: str) -> PurePosixPath | None:
     pure = PurePosixPath(cleaned)
     if not cleaned or pure.is_absolute() or ".." in pure.parts or re.match(r"[A-Za-z]:", cleaned):
         return None
-    if "\0" in cleaned or len(cleaned) > 1024:  # 1,024: longer than any path of these sets
+    # 1,024 characters: longer than any path of these sets; 255 bytes: what file systems take as one name.
+    if "\0" in cleaned or len(cleaned) > 1024 or any(len(os.fsencode(part)) > 255 for part in pure.parts):
         return None
     return pure if pure.parts else None
+
+
+def unique_names(records: Iterable[Found | Strange]) -> Iterator[Found | Strange]:
+    """The same records; a name that came before gets a number, as `Found.name` is to be unique."""
+    taken: set[str] = set()
+    for record in records:
+        if isinstance(record, Found):
+            name, count = record.name, 1
+            while name in taken:
+                count += 1
+                name = f"{record.name}-{count}"
+            taken.add(name)
+            if count > 1:
+                remarks = (*record.remarks, f"another image is called {record.name}")
+                record = replace(record, name=name, remarks=remarks)
+        yield record
 
 
 def clean_name(text: str) -> str:
@@ -236,7 +253,7 @@ def whole(text: str) -> int | None:
 
 
 def worst(labels: Iterable[Label]) -> Label:
-    """The worst of several labels: malignant, benign, normal, then unknown; unknown when there is none."""
+    """The worst of several labels: malignant, unknown (it could be that), benign, normal; unknown without any."""
     return max(labels, key=_WORST.index, default=Label.UNKNOWN)
 
 
@@ -247,3 +264,13 @@ def in_frame(lesion: Lesion, rows: int, columns: int, slack: float = 0.0) -> boo
         points = (lesion.circle[:2],)
     low, right, down = -0.5 - slack, columns - 0.5 + slack, rows - 0.5 + slack
     return all(low <= x <= right and low <= y <= down for x, y in points)
+
+
+def birads_label(category: int) -> Label:
+    """A label out of a BI-RADS category, where there is no pathology: 1 normal, 2 and 3 benign, 4 to 6 malignant,
+    0 (incomplete) unknown. 3 is benign here; who wants it dropped finds the category in `Found.birads`."""
+    if category == 1:
+        return Label.NORMAL
+    if category in (2, 3):
+        return Label.BENIGN
+    return Label.MALIGNANT if category in (4, 5, 6) else Label.UNKNOWN
