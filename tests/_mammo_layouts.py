@@ -39,12 +39,12 @@ def whys(strange: Iterable[Strange], fate: str) -> dict[str, str]:
     return {record.what: record.why for record in strange if record.fate == fate}
 
 
-def drawn(rows: int, columns: int, wall: str, discs: Iterable[Disc] = ()) -> NDArray[np.uint8]:
-    """A film (rows, columns) with the chest wall on the ``left`` or ``right``."""
+def drawn(rows: int, columns: int, wall: str, discs: Iterable[Disc] = (), seed: int = 0) -> NDArray[np.uint8]:
+    """A film (rows, columns) with the chest wall on the ``left`` or ``right``; another ``seed``, another tissue."""
     down, right = np.ogrid[:rows, :columns]
     across = right if wall == "left" else columns - 1 - right
     inside = (across / (0.8 * columns)) ** 2 + ((down - rows / 2) / (0.46 * rows)) ** 2 <= 1
-    noise = np.random.default_rng(rows * columns).integers(0, 12, (rows, columns))
+    noise = np.random.default_rng(seed).integers(0, 12, (rows, columns))
     film = np.where(inside, TISSUE, GROUND) + np.where(inside, noise, 0)
     for x, y, radius in discs:
         film[(right - x) ** 2 + (down - y) ** 2 <= radius**2] = BRIGHT
@@ -100,7 +100,7 @@ def mias(
             place.append((x, 1024 - y, radius))
     for name, place in discs.items():
         wall = "right" if int(name[3:]) % 2 else "left"
-        write_pgm(folder / f"{name}.pgm", drawn(1024, 1024, wall, place), "# made by a test\n")
+        write_pgm(folder / f"{name}.pgm", drawn(1024, 1024, wall, place, int(name[3:])), "# made by a test\n")
     return folder
 
 
@@ -133,7 +133,7 @@ def mias_png(folder: Path, *, lesions: bool = True, correlation: tuple[str, ...]
         places += [f"images/{name}.png,{patient},{kind},{x[3]},{x[0]},{x[1]},{x[2]}" for x in found]
         discs = [(float(x), float(y), float(r)) for x, y, r, _ in found if x != ""]
         wall = "right" if side == "R" else "left"
-        Pil.fromarray(drawn(96, 80, wall, discs)).save(folder / "images" / f"{name}.png")
+        Pil.fromarray(drawn(96, 80, wall, discs, index)).save(folder / "images" / f"{name}.png")
     (folder / "labels.csv").write_text("\n".join(labels) + "\n", encoding="utf-8")
     if lesions:
         (folder / "lesions.csv").write_text("\n".join(places) + "\n", encoding="utf-8")
@@ -231,7 +231,7 @@ def inbreast(folder: Path, *, encoding: str = "utf-8", eol: str = "\n") -> Path:
     for image, woman, side, view, acr, birads, rois in INBREAST:
         rows.append(f"removed;removed;{side};{view};201001;{image};{acr};{birads}")
         discs = [disc for name, disc in rois if name != "Espiculated Region"]
-        picture = twelve_bits(drawn(128, 100, "right" if side == "R" else "left", discs))
+        picture = twelve_bits(drawn(128, 100, "right" if side == "R" else "left", discs, int(image)))
         code = "ML" if view == "MLO" else view
         write_dicom(
             folder / "AllDICOMs" / f"{image}_{woman}_MG_{side}_{code}_ANON.dcm", picture, bits=12, side=side
@@ -289,8 +289,7 @@ def bcdr(folder: Path, part: str = "d01", *, images: bool = True, patient: int =
         discs = [disc for disc, _, _ in lesions if disc[2]]
         file = base / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Every picture is another one: equal pictures of two women would be refused by the importer.
-        Pil.fromarray(drawn(120 + 2 * (woman % 7) + code, 90, wall, discs)).save(file)
+        Pil.fromarray(drawn(120, 90, wall, discs, 10 * woman + code)).save(file)
     if images:
         (base / f"bcdr_{part}_img.csv").write_text("\r\n".join(rows) + "\r\n", encoding="ascii")
     if len(lines) > 1:
@@ -363,7 +362,7 @@ def cbis_ddsm(folder: Path, layout: str = "nbia") -> Path:
         )
     for film, discs in films.items():
         height = 128 + int(film.split("_")[2]) % 16
-        picture = drawn(height, 96, "left" if "LEFT" in film else "right", discs)
+        picture = drawn(height, 96, "left" if "LEFT" in film else "right", discs, sum(map(ord, film)))
         put(film, "full mammogram images", 0, picture.astype(np.uint16) << np.uint16(8))
     for (kind, partition), rows in lists.items():
         head = CBIS_MASS if kind == "mass" else CBIS_CALC
@@ -418,9 +417,9 @@ def vindr(folder: Path) -> Path:
             quoted = f'"{words}"' if "," in words else words
             findings.append(f"{head},{quoted},{category},{box},{split}")
         discs = [disc for _, _, disc in found if disc is not None]
-        picture = drawn(height, 90, "left" if side == "L" else "right", discs).astype(np.uint16) << np.uint16(
-            6
-        )
+        picture = drawn(
+            height, 90, "left" if side == "L" else "right", discs, int(image_id, 16) % 10**9
+        ).astype(np.uint16) << np.uint16(6)
         write_dicom(
             folder / "images" / study_id / f"{image_id}.dicom", picture, bits=14, side=side, view=view
         )
@@ -456,7 +455,8 @@ def cmmd(folder: Path, *, delimiter: str = ",", encoding: str = "utf-8") -> Path
     counts: dict[str, int] = {}
     for patient, side, view in CMMD_FILES:
         counts[patient] = counts.get(patient, 0) + 1
-        picture = drawn(110 + 3 * int(patient[-1]) + len(view), 90, "left" if side == "L" else "right")
+        seed = 10 * int(patient[-1]) + counts[patient]
+        picture = drawn(110, 90, "left" if side == "L" else "right", seed=seed)
         path = (
             folder
             / "CMMD"

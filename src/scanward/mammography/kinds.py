@@ -11,6 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from scanward.errors import SettingsError
+from scanward.mammography.adapters.bcdr import BCDR
+from scanward.mammography.adapters.cbis_ddsm import CBIS_DDSM
+from scanward.mammography.adapters.cmmd import CMMD
+from scanward.mammography.adapters.inbreast import INBREAST
+from scanward.mammography.adapters.mias import MIAS, MIAS_PNG
+from scanward.mammography.adapters.vindr import VINDR
 from scanward.mammography.plain import read_dicom, read_pictures
 from scanward.mammography.sources import Kind
 
@@ -40,6 +46,13 @@ KINDS: dict[str, Kind] = {
     for kind in (
         DICOM,
         PICTURES,
+        MIAS,
+        MIAS_PNG,
+        INBREAST,
+        BCDR,
+        CBIS_DDSM,
+        VINDR,
+        CMMD,
     )
 }
 

@@ -37,7 +37,7 @@ from scanward.mammography.adapters.tables import (
     worst,
 )
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Found, Strange
+from scanward.mammography.sources import Found, Kind, Strange
 
 IMAGES = ("patient_id", "study_id", "image_filename", "image_type_name")
 OUTLINES = ("patient_id", "study_id", "lesion_id", "image_view", "image_filename", "lw_x_points", "lw_y_points",
@@ -274,3 +274,14 @@ def _finish(part: Part, key: str, picture: Picture, *, beside: bool) -> Found | 
         lesions=tuple(picture.lesions),
         remarks=tuple(remarks),
     )
+
+
+BCDR = Kind(
+    name="bcdr",
+    title="BCDR, films (F01 to F03) and digital mammograms (D01, D02, DN01)",
+    read=read,
+    licence="research only, for registered users of the repository",
+    cite="D. C. Moura, M. A. Guevara Lopez (2013), An evaluation of image descriptors combined with clinical data, "
+    "Int J CARS 8:561",
+    layout="bcdr_d01_img.csv, bcdr_d01_outlines.csv and patient_*/study_*/*.tif, here or in folders below",
+)

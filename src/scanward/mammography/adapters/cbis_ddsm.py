@@ -37,7 +37,7 @@ from scanward.mammography.adapters.tables import (
 )
 from scanward.mammography.dicom_headers import open_dicom, whole_of
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Fate, Found, Strange
+from scanward.mammography.sources import Fate, Found, Kind, Strange
 
 LISTS = (
     ("mass_case_description_train_set.csv", "train"),
@@ -324,3 +324,13 @@ def find_mask(candidates: list[Path], film: Size) -> tuple[Path | None, str]:
     if len(sizes) > 1 and abs((rows / film[0]) / (columns / film[1]) - 1) <= ALIKE:
         return largest, f"the mask is {rows} x {columns} and the film {film[0]} x {film[1]}: scaled"
     return None, "no file has the film's size: its place is unknown"
+
+
+CBIS_DDSM = Kind(
+    name="cbis-ddsm",
+    title="CBIS-DDSM, 3,103 films of 1,566 women",
+    read=read,
+    licence="CC BY 3.0",
+    cite="R. S. Lee et al. (2017), A curated mammography data set, Sci Data 4:170177; 10.7937/K9/TCIA.2016.7O02S9CY",
+    layout="mass_ and calc_case_description_train_ and test_set.csv; Mass-Training_P_00001_LEFT_CC/**/*.dcm ...",
+)

@@ -27,7 +27,7 @@ from scanward.mammography.adapters.tables import (
 )
 from scanward.mammography.dicom_headers import Facts, facts_of, open_dicom, text_of
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Found, Strange
+from scanward.mammography.sources import Found, Kind, Strange
 
 LISTS = ("CMMD_clinicaldata_revision.csv", "CMMD_clinicaldata_revision_CSV.csv")
 WORKBOOKS = ("CMMD_clinicaldata_revision.xlsx", "CMMD_clinicaldata_revision.xls")
@@ -187,3 +187,13 @@ def _picture(
         lesions=lesions,
         remarks=tuple(remarks),
     )
+
+
+CMMD = Kind(
+    name="cmmd",
+    title="CMMD, 5,202 digital mammograms of 1,775 women",
+    read=read,
+    licence="CC BY 4.0",
+    cite="C. Cui et al. (2021), The Chinese Mammography Database; 10.7937/tcia.eqde-4b16",
+    layout="CMMD_clinicaldata_revision.csv (the .xlsx saved as CSV) and CMMD/D1-0001/*/*/*.dcm ...",
+)

@@ -31,7 +31,7 @@ from scanward.mammography.adapters.tables import (
     read_table,
 )
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Found, Strange
+from scanward.mammography.sources import Found, Kind, Strange
 
 LISTS = ("INbreast.csv", "INbreast_2.csv")
 NEEDED = ("laterality", "view", "file_name", "bi_rads")
@@ -217,3 +217,13 @@ def _image(
         lesions=lesions,
         remarks=tuple(remarks),
     )
+
+
+INBREAST = Kind(
+    name="inbreast",
+    title="INbreast, 410 digital mammograms of 115 women",
+    read=read,
+    licence="research only, by agreement with its owners (INESC Porto)",
+    cite="I. C. Moreira et al. (2012), INbreast: toward a full-field digital mammographic database, Acad Radiol 19:236",
+    layout="INbreast.csv (the .xls saved with semicolons), AllDICOMs/*_ANON.dcm, AllXML/*.xml",
+)

@@ -33,7 +33,7 @@ from scanward.mammography.adapters.tables import (
     worst,
 )
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Found, Strange
+from scanward.mammography.sources import Found, Kind, Strange
 
 SIDE = 1024  # px, of every picture of mini-MIAS
 SPACING = 0.2  # mm per pixel of mini-MIAS
@@ -391,3 +391,23 @@ def _placed(place: Row, severity: Label, remarks: list[str]) -> Lesion:
             remarks.append("the list gives no place of a lesion")
         return make_lesion(place["abnormality"], severity, None)
     return make_lesion(place["abnormality"], severity, (x, y, radius))
+
+
+CITE = "J. Suckling et al. (1994), The Mammographic Image Analysis Society Digital Mammogram Database, ICS 1069, 375"
+TERMS = "research only, by the set's Licence.txt (the full-resolution deposit 10.17863/CAM.105113: CC BY)"
+MIAS = Kind(
+    name="mias",
+    title="mini-MIAS, 322 films of 161 women",
+    read=read,
+    licence=TERMS,
+    cite=CITE,
+    layout="Info.txt and mdb001.pgm ... mdb322.pgm",
+)
+MIAS_PNG = Kind(
+    name="mias-png",
+    title="derived copies of MIAS as PNG",
+    read=read_derived,
+    licence=TERMS,
+    cite=CITE,
+    layout="labels.csv, lesions.csv (may be absent) and images/mdb001.png ...",
+)

@@ -30,7 +30,7 @@ from scanward.mammography.adapters.tables import (
     whole,
 )
 from scanward.mammography.manifest import Label, Lesion, LesionKind
-from scanward.mammography.sources import Found, Strange
+from scanward.mammography.sources import Found, Kind, Strange
 
 BREASTS, FINDINGS = "breast-level_annotations.csv", "finding_annotations.csv"
 NEEDED = ("study_id", "image_id", "laterality", "view_position", "height", "width", "breast_birads",
@@ -207,3 +207,13 @@ def _image(row: Row, table: Table, findings: list[Row], source: Table) -> Found 
         lesions=tuple(lesions),
         remarks=tuple(dict.fromkeys(remarks)),
     )
+
+
+VINDR = Kind(
+    name="vindr",
+    title="VinDr-Mammo, 20,000 digital mammograms of 5,000 examinations",
+    read=read,
+    licence="restricted: PhysioNet's data use agreement",
+    cite="H. T. Nguyen et al. (2023), VinDr-Mammo, Sci Data 10:277; 10.13026/br2v-7517",
+    layout="breast-level_annotations.csv, finding_annotations.csv, images/<study_id>/<image_id>.dicom",
+)
