@@ -6,6 +6,7 @@ Names of files and columns are those of the published sets; the sources are name
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,10 @@ def sorted_out(read: Adapter, src: Path) -> tuple[dict[str, Found], list[Strange
     records = list(read(src))
     found = {record.name: record for record in records if isinstance(record, Found)}
     assert len(found) == sum(isinstance(record, Found) for record in records), "a name twice"
+    for name, one in found.items():
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name), f"{name!r} is no name"
+        assert one.patient
+        assert one.path.is_relative_to(src)
     return found, [record for record in records if isinstance(record, Strange)]
 
 

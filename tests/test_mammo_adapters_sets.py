@@ -303,7 +303,7 @@ def test_vindr_everything_odd_is_reported(tmp_path: Path) -> None:
     edit(
         src / "finding_annotations.csv",
         lambda text: (
-            text.replace("22.0,32.0,38.0,48.0", "22.0,32.0,380.0,48.0").replace(
+            text.replace("22.0,32.0,38.0,48.0", "122.0,32.0,138.0,48.0").replace(
                 f"{ids[3][1]},R,MLO,111,90,BI-RADS 1,DENSITY C,['No Finding'],,,,,",
                 f"{ids[3][1]},R,MLO,111,90,BI-RADS 1,DENSITY C,['No Finding'],,1,2,3,4",
             )
@@ -355,8 +355,16 @@ def test_any_finding_is_read_or_refused(row: dict[str, str]) -> None:
     if lesion is not None and not lesion.located:
         assert remark
     for x, y in lesion.outline if lesion else ():
-        assert -2 <= x <= 101
-        assert -2 <= y <= 101
+        assert 0 <= x <= 99
+        assert 0 <= y <= 99
+
+
+def test_a_box_is_cut_off_at_the_edge() -> None:
+    cells = {"finding_categories": "['Mass']", "xmin": "-20", "ymin": "10.5", "xmax": "30", "ymax": "100.5"}
+    lesion, remark = vindr.read_finding(Row(cells, 1), 100, 80)
+    assert lesion is not None
+    assert lesion.outline == ((0, 10.5), (30, 10.5), (30, 99), (0, 99))
+    assert "cut off" in remark
 
 
 # CMMD ---------------------------------------------------------------------------------------------------------

@@ -160,6 +160,9 @@ def index(src: Path) -> tuple[Series, list[Strange]]:
         name = name or subjects.get(path.parent.as_posix())
         if name is not None:
             series.setdefault(name.lower(), []).append(path)
+        else:
+            why = "neither its folders' names nor metadata.csv tell which film it belongs to"
+            strange.append(Strange(what=path.stem, where=path.relative_to(src).as_posix(), why=why))
     return series, strange
 
 

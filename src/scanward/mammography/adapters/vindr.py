@@ -24,7 +24,6 @@ from scanward.mammography.adapters.tables import (
     birads_label,
     files_below,
     find_list,
-    in_frame,
     number,
     read_table,
     whole,
@@ -49,7 +48,7 @@ CATEGORIES = {
     "Suspicious Lymph Node": LesionKind.OTHER,
 }
 NOTHING = "No Finding"
-SLACK = 1.0  # px that a box may reach beyond the picture: boxes end on its edge
+SLACK = 1.0  # px that a box may reach beyond the picture without a remark: boxes end on its edge
 _ID = re.compile(r"[0-9A-Za-z]{8,64}", re.ASCII)
 _PARTITIONS = {"training": "train", "test": "test"}
 
@@ -80,7 +79,7 @@ def read_categories(text: str) -> tuple[str, ...]:
 
 
 def read_finding(row: Row, rows: int, columns: int) -> tuple[Lesion | None, str]:
-    """One row of findings as a lesion (None: no finding) and a remark; a box out of the picture is left out.
+    """One row of findings as a lesion (None: no finding) and a remark; a box is cut off at the picture's edge.
 
     Raises
     ------
@@ -102,11 +101,19 @@ def read_finding(row: Row, rows: int, columns: int) -> tuple[Lesion | None, str]
     left, top, right, bottom = corners
     if left is None or top is None or right is None or bottom is None:
         return lesion, "a finding without a box: its place is unknown"
-    outline = ((left, top), (right, top), (right, bottom), (left, bottom))
-    placed = Lesion(kind=lesion.kind, label=lesion.label, note=lesion.note, outline=outline)
-    if left >= right or top >= bottom or not in_frame(placed, rows, columns, SLACK):
+    if left >= right or top >= bottom or right <= 0 or bottom <= 0 or left >= columns or top >= rows:
         return lesion, "a finding's box is empty or outside the picture: left out"
-    return placed, ""
+    remark = ""
+    if left < -SLACK or top < -SLACK or right > columns + SLACK or bottom > rows + SLACK:
+        remark = "a finding's box reaches beyond the picture: cut off there"
+    left, top, right, bottom = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(right, columns - 1.0),
+        min(bottom, rows - 1.0),
+    )
+    outline = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return Lesion(kind=lesion.kind, label=lesion.label, note=lesion.note, outline=outline), remark
 
 
 def read(src: Path) -> Iterator[Found | Strange]:
