@@ -12,6 +12,11 @@ from scanward.mammography.pictures import Mask, Pixels
 
 _SIDE = 384  # pixels of the longer side of the picture that is thresholded
 _LEAST = 0.02  # share of the picture; a smaller piece is no breast
+_BAND = (
+    16  # the band under the skin that Otsu's threshold misses is at most a 16th of the picture's longer side
+)
+_SKIN = 0.3  # of the way from background to Otsu's edge: where the skin line is drawn
+_NOISE = 4.0  # standard deviations of the background that the skin must stand out
 _CONTRAST = 0.02  # of full scale between background and brightest tissue; less is an empty picture
 
 
@@ -37,10 +42,31 @@ def segment(pixels: Pixels) -> Mask:
         return np.zeros(pixels.shape, dtype=np.bool_)
     sizes = np.bincount(pieces.ravel())[1:]
     breast = pieces == 1 + int(sizes.argmax())
-    breast = ndimage.binary_fill_holes(breast)
+    breast = ndimage.binary_fill_holes(_grown(breast, smooth))
     if breast.mean() < _LEAST:
         return np.zeros(pixels.shape, dtype=np.bool_)
     return _enlarged(breast, step, pixels.shape)
+
+
+def _grown(core: Mask, smooth: NDArray[np.float64]) -> Mask:
+    """The core with the dim band under the skin: what is clearly brighter than the background around, and near."""
+    from scipy import ndimage
+
+    reach = max(2, max(core.shape) // _BAND)
+    near = ndimage.binary_dilation(core, _disc(reach))
+    around = smooth[~near]
+    if around.size < 50:
+        return core
+    background = float(np.median(around))
+    noise = 1.4826 * float(np.median(np.abs(around - background)))
+    rim = core & ~ndimage.binary_erosion(core, _disc(1))
+    skin = float(np.median(smooth[rim]))
+    low = background + max(_NOISE * noise, _SKIN * (skin - background))
+    if low >= skin:
+        return core
+    grown = ndimage.binary_propagation(core, mask=core | (near & (smooth > low)))
+    closed: Mask = ndimage.binary_opening(grown, _disc(2)) | core
+    return closed
 
 
 def otsu(values: NDArray[np.floating], bins: int = 256) -> float:

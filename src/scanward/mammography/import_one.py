@@ -17,7 +17,7 @@ from scanward.mammography.breast import segment
 from scanward.mammography.dicom_headers import Facts
 from scanward.mammography.manifest import Image, Lesion, pixels_hash
 from scanward.mammography.orient import Side, chest_wall, mirrored, mirrored_lesion
-from scanward.mammography.pictures import Mask, write_picture
+from scanward.mammography.pictures import Mask, lesion_mask, write_picture
 from scanward.mammography.readers import Curves, Reading, read_mammogram
 from scanward.mammography.sources import Found
 
@@ -87,7 +87,7 @@ def bring(job: Job) -> Brought:
     if not left:
         pixels, breast = mirrored(pixels), mirrored(breast)
         lesions = [(mirrored_lesion(one, columns), None if r is None else mirrored(r)) for one, r in lesions]
-    remarks += _outside(lesions, pixels.shape)
+    remarks += _outside(lesions, breast)
     image = Image(
         name=found.name,
         patient=found.patient,
@@ -152,7 +152,7 @@ def _bright(reading: Reading) -> tuple[Reading, bool]:
 
 
 def _left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[str]]:
-    """Whether the chest wall is on the left, by the picture where it tells; and what contradicts it.
+    """Whether the chest wall is on the left: by the picture where it tells clearly; and what contradicts.
 
     By convention (PS3.3 C.8.11.7.1.3 leaves it to PatientOrientation) a right breast is stored with the chest wall
     on the right, a left one with it on the left.
@@ -160,14 +160,17 @@ def _left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[
     by_header = {"right": True, "left": False}.get(facts.anterior or "")
     by_side = {"L": True, "R": False}.get(laterality or "")
     told = by_header if by_header is not None else by_side
-    if not side.sure:
-        if told is None:
-            return side.left, ["the picture hardly tells where the chest wall is, and nothing else does"]
-        return told, ["the picture hardly tells where the chest wall is: taken from the header or the label"]
-    if told is not None and told != side.left:
-        by = "PatientOrientation" if by_header is not None else "laterality"
-        return side.left, [f"chest wall on the {'left' if side.left else 'right'}, against its {by}"]
-    return side.left, []
+    where = "left" if side.left else "right"
+    if told is None:
+        return side.left, [] if side.sure else [
+            f"chest wall taken to be on the {where}: hardly anything tells"
+        ]
+    if told == side.left:
+        return told, []
+    by = "PatientOrientation" if by_header is not None else "laterality"
+    if side.sure:
+        return side.left, [f"chest wall on the {where}, against its {by}"]
+    return told, [f"chest wall perhaps on the {where}, but turned by its {by}"]
 
 
 def _placed(found: Found, shape: tuple[int, ...], job: Job) -> list[tuple[Lesion, Mask | None]]:
@@ -213,13 +216,15 @@ def _named(lesions: list[tuple[Lesion, Mask | None]], name: str) -> Iterator[tup
             yield msgspec.structs.replace(lesion, raster=f"lesions/{name}-{number}.png"), raster
 
 
-def _outside(lesions: list[tuple[Lesion, Mask | None]], shape: tuple[int, ...]) -> list[str]:
-    """A remark where a lesion's place lies outside its picture."""
-    rows, columns = shape
-    for lesion, _ in lesions:
-        points = [*lesion.outline, *([lesion.circle[:2]] if lesion.circle else [])]
-        if any(not (-1 <= x <= columns and -1 <= y <= rows) for x, y in points):
-            return ["a lesion lies outside the picture"]
+def _outside(lesions: list[tuple[Lesion, Mask | None]], breast: Mask) -> list[str]:
+    """A remark where a lesion's place and the breast have no pixel in common."""
+    for lesion, raster in lesions:
+        drawn = lesion_mask(lesion, (breast.shape[0], breast.shape[1])) if raster is None else raster
+        if lesion.circle or lesion.outline or raster is not None:
+            if not drawn.any():
+                return ["a lesion lies outside the picture"]
+            if not (drawn & breast).any():
+                return ["a lesion lies outside the breast"]
     return []
 
 

@@ -34,12 +34,11 @@ def brought(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Brought]]:
         try:
             while True:
                 while not exhausted and len(waiting) < workers * _AHEAD:
-                    job = next(todo, None)
-                    if job is None:
+                    following = next(todo, None)
+                    if following is None:
                         exhausted = True
-                        break
-                    # A pool that is broken takes nothing: the job then waits with a future of its own.
-                    waiting.append((job, _submit(pool, job)))
+                    else:
+                        waiting.append((following, _submit(pool, following)))
                 if not waiting:
                     break
                 job, future = waiting[0]
@@ -56,6 +55,7 @@ def brought(jobs: Iterable[Job], workers: int) -> Iterator[tuple[Job, Brought]]:
 
 
 def _submit(pool: ProcessPoolExecutor, job: Job) -> Future[Brought]:
+    """A pool that is broken takes nothing: the failure then comes with the job's future like any other."""
     try:
         return pool.submit(bring, job)
     except BrokenProcessPool as error:
