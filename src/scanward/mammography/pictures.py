@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scanward.config import MAMMOGRAPHY_BOUNDS
 from scanward.errors import DecodeError, InputError
 from scanward.mammography.manifest import Image, Lesion, pixels_hash
+from scanward.mammography.shapes import filled
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -115,18 +116,11 @@ def lesion_mask(lesion: Lesion, shape: tuple[int, int], folder: Path | None = No
     if lesion.circle is not None:
         x, y, radius = lesion.circle
         down, right = np.ogrid[:rows, :columns]
-        circle: Mask = (right - x) ** 2 + (down - y) ** 2 <= max(radius, 0.5) ** 2
+        # the little more keeps a mirrored circle the same, whichever way rounding errors fall
+        circle: Mask = (right - x) ** 2 + (down - y) ** 2 <= max(radius, 0.5) ** 2 + 1e-6
         return circle
     if lesion.outline:
-        from PIL import Image as Pil
-        from PIL import ImageDraw
-
-        drawn = Pil.new("1", (columns, rows))
-        if len(lesion.outline) == 1:
-            ImageDraw.Draw(drawn).point(lesion.outline[0], fill=1)
-        else:
-            ImageDraw.Draw(drawn).polygon(list(lesion.outline), fill=1, outline=1)
-        return np.asarray(drawn).astype(np.bool_)
+        return filled(lesion.outline, shape)
     return np.zeros(shape, dtype=np.bool_)
 
 
