@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from scanward.cli.tamper_train import presets_command, train_command
+
 
 @click.group("tamper", short_help="Research: a CycleGAN that inserts and removes lesions.")
 def tamper_group() -> None:
@@ -11,3 +13,7 @@ def tamper_group() -> None:
 
     Every picture that comes out says that it is modified. Nothing is ever sent to an archive.
     """
+
+
+tamper_group.add_command(presets_command)
+tamper_group.add_command(train_command)

@@ -48,11 +48,6 @@ class Generator(nn.Module):
         _initialise(self)
         if settings.icnr:
             _icnr(self)
-        if settings.output == "residual":
-            last = self.head[-1]
-            with torch.no_grad():  # an untrained generator changes nothing
-                for parameter in last.parameters():
-                    parameter.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Alter pictures. x: (N, C, rows, columns) -> (N, 1, rows, columns)."""

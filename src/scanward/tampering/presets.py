@@ -67,13 +67,15 @@ class DiscriminatorSettings(_Struct, frozen=True):
 class LossSettings(_Struct, frozen=True):
     """Weights. The adversarial loss is least squares (Mao et al. 2017) with weight 1; all others are mean |.|.
 
-    ``cycle_healthy`` weighs healthy -> insert -> remove, ``cycle_cancer`` cancer -> remove -> insert.
+    ``cycle_healthy`` weighs healthy -> insert -> remove, ``cycle_cancer`` cancer -> remove -> insert. ``focus`` is the share
+    of the adversarial loss that goes by the patches over the region alone (needs ``mask_channel``).
     """
 
     cycle_healthy: Weight = 10.0
     cycle_cancer: Weight = 10.0
     identity_mapping: Weight = 0.0
     change: Weight = 0.0
+    focus: Share = 0.0
 
 
 class OptimiserSettings(_Struct, frozen=True):
@@ -149,6 +151,8 @@ class Preset(_Struct, frozen=True):
                 self.name,
                 "set them",
             )
+        if self.losses.focus and not self.generator.mask_channel:
+            raise SettingsError("losses.focus needs generator.mask_channel", self.name, "set it")
         for name in ("scale", "contrast"):
             low, high = getattr(self.augmentation, name)
             if not 0 < low <= high < 100:

@@ -59,8 +59,8 @@ def steps(
             looks_cancer = judge_cancer(join(inserted, here))  # (N, 1, r, c)
             looks_healthy = judge_healthy(join(removed, there))
             parts = {
-                "insert": _real(looks_cancer),
-                "remove": _real(looks_healthy),
+                "insert": _squared(looks_cancer, 1, here, weights.focus),
+                "remove": _squared(looks_healthy, 1, there, weights.focus),
                 "cycle healthy": weights.cycle_healthy * F.l1_loss(healthy_again.float(), healthy),
                 "cycle cancer": weights.cycle_cancer * F.l1_loss(cancer_again.float(), cancer),
             }
@@ -82,8 +82,15 @@ def steps(
         old_cancer = state.cancer_pool.exchange(join(inserted.detach().float(), here), random)
         old_healthy = state.healthy_pool.exchange(join(removed.detach().float(), there), random)
         with torch.autocast(healthy.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-            parts["judge cancer"] = _half(judge_cancer(join(cancer, there)), judge_cancer(old_cancer))
-            parts["judge healthy"] = _half(judge_healthy(join(healthy, here)), judge_healthy(old_healthy))
+            # halved as in the reference, so that the discriminators do not outrun the generators
+            parts["judge cancer"] = 0.5 * (
+                _squared(judge_cancer(join(cancer, there)), 1, there, weights.focus)
+                + _squared(judge_cancer(old_cancer), 0, old_cancer[:, 1:], weights.focus)
+            )
+            parts["judge healthy"] = 0.5 * (
+                _squared(judge_healthy(join(healthy, here)), 1, here, weights.focus)
+                + _squared(judge_healthy(old_healthy), 0, old_healthy[:, 1:], weights.focus)
+            )
         state.discriminator_adam.zero_grad(set_to_none=True)
         (parts["judge cancer"] + parts["judge healthy"]).backward()  # type: ignore[no-untyped-call]
         _average(discriminators, world)
@@ -103,14 +110,17 @@ def rate_factor(step: int, total: int, decay: float) -> float:
     return 1.0 if step <= begin else max(0.0, (total - step) / max(total - begin, 1))
 
 
-def _real(judged: Tensor) -> Tensor:
-    """Least squares against "genuine" (Mao et al. 2017)."""
-    return F.mse_loss(judged.float(), torch.ones_like(judged, dtype=torch.float32))
+def _squared(judged: Tensor, wanted: float, region: Tensor, focus: float) -> Tensor:
+    """Least squares against "genuine" (1) or "made" (0), Mao et al. 2017; judged: (N, 1, r, c).
 
-
-def _half(genuine: Tensor, made: Tensor) -> Tensor:
-    """A discriminator's loss, halved as in the reference so that it does not outrun the generator."""
-    return 0.5 * (_real(genuine) + F.mse_loss(made.float(), torch.zeros_like(made, dtype=torch.float32)))
+    ``focus`` is the share that goes by the patches over the region alone: a lesion is in few of them, and the mean over
+    all says little of it.
+    """
+    errors = (judged.float() - wanted) ** 2
+    if focus == 0:
+        return errors.mean()
+    over = F.adaptive_max_pool2d((region.float() + 1) / 2, judged.shape[-2:])
+    return (1 - focus) * errors.mean() + focus * (errors * over).sum() / over.sum().clamp(min=1)
 
 
 def _join(grey: Tensor, region: Tensor) -> Tensor:

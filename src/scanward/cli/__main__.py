@@ -1,0 +1,5 @@
+"""``python -m scanward.cli``: the same as ``scanward``, for launchers that start modules (torchrun)."""
+
+from scanward.cli import main
+
+main()
