@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-from numpy.typing import NDArray
 
 from scanward.config import PHANTOM_BOUNDS
 from scanward.errors import SettingsError
@@ -94,8 +93,10 @@ def phantom(
     stream = _streams(seed, laterality, view)
     spacing = HEIGHT_MM / rows
     woman = _draw_woman(np.random.default_rng([*seed, _BUILD]), columns * spacing)
-    x = (np.arange(columns)[None, :] + 0.5) * spacing  # mm from the chest wall
-    y = (np.arange(rows)[:, None] + 0.5) * spacing - HEIGHT_MM / 2 - woman.droop  # mm below the nipple
+    x: Field = (np.arange(columns, dtype=np.float64)[None, :] + 0.5) * spacing  # mm from the chest wall
+    y: Field = (
+        (np.arange(rows, dtype=np.float64)[:, None] + 0.5) * spacing - HEIGHT_MM / 2 - woman.droop
+    )  # mm below the nipple
     depth = _below_skin(woman, x, y)
     breast = depth > 0
     muscle = (
@@ -106,7 +107,9 @@ def phantom(
     shown = np.where(breast, tissue + grain, FOG + 0.2 * grain)
 
     rng = stream(_LESIONS)
-    added, masks, found = np.zeros_like(shown), [], []
+    added = np.zeros_like(shown)
+    masks: list[Mask] = []
+    found: list[Lesion] = []
     for growth in lesions:
         row, column = _place(rng, growth, gland, depth, muscle)
         one = light(rng, growth, x - x[0, column], y - y[row, 0], spacing) * breast
