@@ -44,10 +44,10 @@ def toys(patients: int, seed: int, *, side: int = 32, strength: float = 0.8, pre
     )
 
 
-def toy_data(learn: int = 100, validate: int = 40, test: int = 60, **options: float) -> Data:
+def toy_data(learn: int, validate: int, test: int, side: int = 32) -> Data:
     """Parts of different patients."""
     return Data(
-        learn=toys(learn, 1, **options),  # type: ignore[arg-type]
-        validate=toys(validate, 2, **options),  # type: ignore[arg-type]
-        test=toys(test, 3, **options),  # type: ignore[arg-type]
+        learn=toys(learn, 1, side=side),
+        validate=toys(validate, 2, side=side),
+        test=toys(test, 3, side=side),
     )

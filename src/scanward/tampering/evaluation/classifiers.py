@@ -247,16 +247,14 @@ def _fit(
             if outlined and settings.places > 0:
                 loss = loss + settings.places * _places_loss(local, where, y)
             if not torch.isfinite(loss):
-                raise LearningError(
-                    f"the loss of the classifier '{name}' is no number after {epoch} epochs",
-                    "evaluation",
-                    "use a lower rate, or look at the pictures",
-                )
+                raise _no_number(name, epoch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
         now = _validation_loss(network, validate)
+        if not math.isfinite(now):
+            raise _no_number(name, epoch)
         if tick is not None:
             tick(f"classifier {name}", epoch / settings.epochs)
         if now < best - 1e-4:
@@ -269,8 +267,19 @@ def _fit(
     return epoch
 
 
+def _no_number(name: str, epoch: int) -> LearningError:
+    return LearningError(
+        f"the loss of the classifier '{name}' is no number after {epoch} epochs",
+        "evaluation",
+        "use a lower rate, or look at the pictures",
+    )
+
+
 def _validation_loss(network: nn.Module, validate: Pictures) -> float:
+    """Cross entropy on the validation part, both labels weighing the same; not finite when a score is not."""
     scores = _scores(network, validate.x)
+    if not np.isfinite(scores).all():
+        return math.nan
     losses = np.logaddexp(0, np.where(validate.cancer, -scores, scores))
     return float((losses[validate.cancer].mean() + losses[~validate.cancer].mean()) / 2)
 

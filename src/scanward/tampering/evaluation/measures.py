@@ -53,7 +53,7 @@ def removal(pictures: Pictures, after: Images) -> Removal:
         difference = after[i].astype(np.float64) - (pictures.x[i] - light)
         if not pictures.twinned[i]:
             # surroundings have texture: only their level is known, before and after
-            difference = np.where(where, after[i] - level(after[i], around), 0.0)
+            difference = np.where(where, after[i] - level(after[i], ring(where, pictures.breast[i])), 0.0)
         else:
             difference = difference - level(difference, around)
         share = float((difference[inside] * light[inside]).sum()) / energy
