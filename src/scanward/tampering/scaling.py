@@ -62,9 +62,13 @@ def to_model(
     rows: int,
     columns: int,
     framing: Literal["whole", "breast"] = "whole",
+    placement: Placement | None = None,
 ) -> tuple[Grey, Mask, Placement]:
-    """A picture as the model is shown it: grey (rows, columns) in [-1, 1], breast mask alike, and the placement."""
-    placement = place(breast, pixels, rows, columns, framing)
+    """A picture as the model is shown it: grey (rows, columns) in [-1, 1], breast mask alike, and the placement.
+
+    With ``placement`` it is shown as that one was: a phantom without its lesion as the phantom with it.
+    """
+    placement = placement or place(breast, pixels, rows, columns, framing)
     grey = np.full((rows, columns), -1.0, dtype=np.float32)
     scaled = _resize(_frame(pixels, placement).astype(np.float32), placement.rows, placement.columns)
     grey[: placement.rows, : placement.columns] = np.clip(scaled * ((1 + WHITE) / placement.white) - 1, -1, 1)
