@@ -244,7 +244,7 @@ def inbreast(folder: Path, *, encoding: str = "utf-8", eol: str = "\n") -> Path:
         if rois:
             regions = [(name, ring(disc) if disc[2] else [disc[:2]]) for name, disc in rois]
             (folder / "AllXML" / f"{image}.xml").write_bytes(plist(regions))
-    (folder / "PectoralMuscle" / "20586960.xml").write_bytes(plist([("Pectoral Muscle", ring((5, 5, 5)))]))
+    (folder / "PectoralMuscle" / "20586934.xml").write_bytes(plist([("Pectoral Muscle", ring((5, 5, 5)))]))
     rows.append(";;;;;;;")
     (folder / "INbreast.csv").write_bytes((eol.join(rows) + eol).encode(encoding))
     return folder

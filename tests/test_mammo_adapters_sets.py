@@ -68,6 +68,7 @@ def test_inbreast(tmp_path: Path, encoding: str, eol: str) -> None:
     assert [lesion.spiculated for lesion in first.lesions] == [None, True]
     assert first.lesions[0].outline[0] == (70.0, 60.0)
     assert found["20586960"].view == "MLO"
+    assert found["20586934"].lesions == (), "the pectoral muscle is no lesion"
     calcification = found["20586960"].lesions[1]
     assert (calcification.kind, calcification.outline) == (LesionKind.CALCIFICATION, ((40.0, 90.0),))
     assert found["20587080"].lesions[0].kind is LesionKind.ASYMMETRY
@@ -202,6 +203,8 @@ def test_bcdr(tmp_path: Path) -> None:
     kinds = [lesion.kind for lesion in found["d01-img_3_3_1_LCC"].lesions]
     assert kinds == [LesionKind.CALCIFICATION, LesionKind.MASS]
     assert [lesion.located for lesion in found["d01-img_3_3_1_LCC"].lesions] == [True, False]
+    assert found["d01-img_3_3_1_LCC"].remarks == ("lesion 2: no outline, its place is unknown",)
+    assert first.remarks == ()
 
 
 def test_bcdr_parts_together_and_outlines_alone(tmp_path: Path) -> None:
@@ -209,8 +212,8 @@ def test_bcdr_parts_together_and_outlines_alone(tmp_path: Path) -> None:
     layouts.bcdr(tmp_path, "f03", images=False, patient=3)
     found, strange = sorted_out(bcdr.read, tmp_path)
     assert strange == []
-    alone = {name: one.label for name, one in found.items() if name.startswith("f03")}
-    assert alone == {"f03-img_3_3_1_RCC": Label.MALIGNANT, "f03-img_3_3_1_LCC": Label.BENIGN}
+    alone = {name: (one.label, one.laterality) for name, one in found.items() if name.startswith("f03")}
+    assert alone == {"f03-img_3_3_1_RCC": (Label.MALIGNANT, "R"), "f03-img_3_3_1_LCC": (Label.BENIGN, "L")}
     assert {one.patient for one in found.values()} == {"bcdr-3", "bcdr-4"}
 
 
@@ -360,10 +363,10 @@ def test_any_finding_is_read_or_refused(row: dict[str, str]) -> None:
 
 
 def test_a_box_is_cut_off_at_the_edge() -> None:
-    cells = {"finding_categories": "['Mass']", "xmin": "-20", "ymin": "10.5", "xmax": "30", "ymax": "100.5"}
+    cells = {"finding_categories": "['Mass']", "xmin": "-20", "ymin": "10.5", "xmax": "90", "ymax": "100.5"}
     lesion, remark = vindr.read_finding(Row(cells, 1), 100, 80)
     assert lesion is not None
-    assert lesion.outline == ((0, 10.5), (30, 10.5), (30, 99), (0, 99))
+    assert lesion.outline == ((0, 10.5), (79, 10.5), (79, 99), (0, 99))
     assert "cut off" in remark
 
 
