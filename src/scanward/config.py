@@ -293,6 +293,8 @@ class PhantomBounds:
     least_side: int = 16  # pixels; below it a lesion of 8 mm is not one pixel wide
     side: int = 4096  # pixels each way; a drawing of this size takes some 3 GB of memory
     patients: int = 100_000  # women of one set; some 6 GB of pictures at 128 x 128
+    contrast_least: float = 0.01  # of the usual brightness of lesions; below it 16 bits hardly show one
+    contrast: float = 10.0  # times the usual brightness; everything is white long before
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,21 @@ from scanward.mammography.manifest import MANIFEST
 
 UNFINISHED = "unfinished"
 FOLDERS = ("images", "breast", "lesions")
-_OURS = frozenset((*FOLDERS, MANIFEST, f"{MANIFEST}.part", UNFINISHED))
+HEALTHY, LESIONED = (
+    "healthy",
+    "lesioned",
+)  # what phantoms know of themselves: `scanward.mammography.phantom_sets`
+_ALL_FOLDERS = (*FOLDERS, HEALTHY, LESIONED)
+_OURS = frozenset((*_ALL_FOLDERS, MANIFEST, f"{MANIFEST}.part", UNFINISHED))
 
 
 @contextmanager
-def claimed(out: Path, src: Path, *, force: bool) -> Iterator[None]:
-    """Hold ``out`` for one import, empty but for its three folders; released without ``unfinished`` when all went well.
+def claimed(
+    out: Path, src: Path | None, *, force: bool, folders: tuple[str, ...] = FOLDERS
+) -> Iterator[None]:
+    """Hold ``out`` for one import, empty but for ``folders``; released without ``unfinished`` when all went well.
+
+    ``src`` is where it comes from, None when it comes from nowhere. Folders that stay empty are removed.
 
     Raises
     ------
@@ -47,23 +56,25 @@ def claimed(out: Path, src: Path, *, force: bool) -> Iterator[None]:
             ) from error
         with writing(out):
             (out / MANIFEST).unlink(missing_ok=True)  # first: half a data set must not look whole
-            for name in FOLDERS:
+            for name in _ALL_FOLDERS:
                 if (out / name).is_dir():
                     shutil.rmtree(out / name)
+            for name in folders:
                 (out / name).mkdir()
         yield
         with writing(out):
-            if not any((out / "lesions").iterdir()):
-                (out / "lesions").rmdir()
+            for name in folders:
+                if not any((out / name).iterdir()):
+                    (out / name).rmdir()
             (out / UNFINISHED).unlink(missing_ok=True)
     finally:
         os.close(handle)
 
 
-def _refuse(out: Path, src: Path, *, force: bool) -> None:
+def _refuse(out: Path, src: Path | None, *, force: bool) -> None:
     try:
-        real, source = out.resolve(), src.resolve()
-        if real == source or source in real.parents or real in source.parents:
+        real, source = out.resolve(), src.resolve() if src is not None else None
+        if source is not None and (real == source or source in real.parents or real in source.parents):
             raise SettingsError("OUT and SRC lie in each other", str(out), "name a folder elsewhere")
         if not out.exists():
             return
