@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from scanward.errors import DecodeError
 from scanward.mammography.codestreams import check_codestream
@@ -33,6 +34,15 @@ from scanward.mammography.readers import Curves, Reading, check_size
 
 Wide = NDArray[np.int32]
 _TODO = "get the file again from its source"
+# One decoder for each: on damaged data pydicom would go on to the next, and gdcm's are known to end the process.
+# JPEG lossless has only gdcm's, which is why an import decodes in processes of their own.
+_DECODERS = {
+    RLELossless: "pydicom",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -79,7 +89,13 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
                 _TODO,
             )
     with parsing("pixel data that cannot be decoded", path):
-        pixels = np.asarray(ds.pixel_array)
+        if syntax.is_encapsulated or not syntax.is_little_endian:
+            if syntax in _DECODERS:
+                ds.pixel_array_options(decoding_plugin=_DECODERS[syntax])
+            pixels = np.asarray(ds.pixel_array)
+        else:  # pydicom would clear the bits that BitsStored denies, and a lie would go unseen
+            kind = np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")
+            pixels = np.frombuffer(data, kind, count=rows * columns).reshape(rows, columns)
     if pixels.shape != (rows, columns) or pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 4:
         raise DecodeError("pixel data of another shape than the header says", str(path), _TODO)
     wide = pixels.astype(np.int32)
