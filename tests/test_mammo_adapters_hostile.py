@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import _mammo_layouts as layouts
 from _mammo_layouts import sorted_out
 from scanward.errors import InputError
-from scanward.mammography.adapters import bcdr, cbis_ddsm, cmmd, inbreast, mias, vindr
+from scanward.mammography.adapters import bcdr, cbis_ddsm, cmmd, inbreast, mias, mias_copies, vindr
 from scanward.mammography.sources import Adapter, Found, Strange
 
 
@@ -29,7 +29,7 @@ class Set:
 
 BUILDERS: dict[str, tuple[Adapter, Callable[[Path], Path]]] = {
     "mias": (mias.read, layouts.mias),
-    "mias-png": (mias.read_derived, layouts.mias_png),
+    "mias-png": (mias_copies.read, layouts.mias_png),
     "inbreast": (inbreast.read, layouts.inbreast),
     "bcdr": (bcdr.read, layouts.bcdr),
     "cbis-ddsm": (cbis_ddsm.read, lambda folder: layouts.cbis_ddsm(folder, "bare")),

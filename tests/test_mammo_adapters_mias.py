@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import _mammo_layouts as layouts
-from _mammo_layouts import fates, sorted_out
+from _mammo_layouts import fates, sorted_out, whys
 from scanward.errors import InputError
 from scanward.mammography import Label, LesionKind
-from scanward.mammography.adapters import mias
+from scanward.mammography.adapters import mias, mias_copies
 from scanward.mammography.sources import Adapter
 
 
@@ -105,7 +105,18 @@ def test_full_resolution_names(tmp_path: Path) -> None:
     assert any("left and right" in remark for remark in film.remarks)
 
 
-@pytest.mark.parametrize("read", [mias.read, mias.read_derived])
+@pytest.mark.parametrize(
+    "head", [b"P5" + b" " * 5000, b"P5" + b"\n#" * 2000, b"P5 #a\n #b\n 10 ", b"P2 10 10 255\n", b""]
+)
+def test_headers_that_are_none(tmp_path: Path, head: bytes) -> None:
+    layouts.mias(tmp_path, ("mdb001 G NORM", "mdb002 G NORM"))
+    (tmp_path / "mdb001.pgm").write_bytes(head)
+    found, strange = sorted_out(mias.read, tmp_path)
+    assert list(found) == ["mdb002"]
+    assert "not a PGM" in whys(strange, "rejected")["mdb001"]
+
+
+@pytest.mark.parametrize("read", [mias.read, mias_copies.read])
 def test_another_folder_is_refused_and_says_what_was_looked_for(tmp_path: Path, read: Adapter) -> None:
     for src in (tmp_path, tmp_path / "none"):
         with pytest.raises(InputError) as caught:
@@ -123,19 +134,19 @@ def test_a_list_without_films_and_films_without_a_list(tmp_path: Path) -> None:
 
 
 def test_derived_copies(tmp_path: Path) -> None:
-    found, strange = sorted_out(mias.read_derived, layouts.mias_png(tmp_path / "a"))
+    found, strange = sorted_out(mias_copies.read, layouts.mias_png(tmp_path / "a"))
     assert [film.label for film in found.values()] == ["benign", "normal", "malignant", "malignant"]
     assert found["mdb003"].lesions[1].circle == (52, 60, 7)
     assert [lesion.located for lesion in found["mdb004"].lesions] == [False]
     assert fates(strange) == {"remark": 1}
-    alone, _ = sorted_out(mias.read_derived, layouts.mias_png(tmp_path / "b", lesions=False))
+    alone, _ = sorted_out(mias_copies.read, layouts.mias_png(tmp_path / "b", lesions=False))
     assert [film.label for film in alone.values()] == [film.label for film in found.values()]
     assert any("only the first of 2" in remark for remark in alone["mdb003"].remarks)
 
 
 def test_badly_registered_copies_are_left_out(tmp_path: Path) -> None:
     src = layouts.mias_png(tmp_path / "a", lesions=False, correlation=("0.99", "0.9699", "nan", "0.97"))
-    found, strange = sorted_out(mias.read_derived, src)
+    found, strange = sorted_out(mias_copies.read, src)
     assert sorted(found) == ["mdb001", "mdb004"]
     assert sorted(record.what for record in strange if record.fate == "rejected") == ["mdb002", "mdb003"]
 
@@ -152,7 +163,7 @@ def test_odd_rows_of_derived_copies(tmp_path: Path) -> None:
     (src / "labels.csv").write_text(text)
     with (src / "lesions.csv").open("a") as file:
         file.write("images/mdb077.png,P039,CIRC,benign,1,2,3\n")
-    found, strange = sorted_out(mias.read_derived, src)
+    found, strange = sorted_out(mias_copies.read, src)
     assert sorted(found) == ["mdb001"]
     whys = {record.what: record.why for record in strange if record.fate == "rejected"}
     assert "3 lesions are announced" in whys["mdb003"]
@@ -187,7 +198,7 @@ def test_real_copies(shared_data: Path) -> None:
     src = shared_data / "mammography" / "mias"
     if not src.is_dir():
         pytest.skip(f"no MIAS copies at {src}")
-    found, strange = sorted_out(mias.read_derived, src)
+    found, strange = sorted_out(mias_copies.read, src)
     assert Counter(film.label for film in found.values()) == {"normal": 207, "benign": 63, "malignant": 52}
     assert len({film.patient for film in found.values()}) == 161
     lesions = [lesion for film in found.values() for lesion in film.lesions]
@@ -200,7 +211,7 @@ def test_real_registered_copies(shared_data: Path) -> None:
     src = shared_data / "mammography" / "mias256"
     if not src.is_dir():
         pytest.skip(f"no registered MIAS copies at {src}")
-    found, strange = sorted_out(mias.read_derived, src)
+    found, strange = sorted_out(mias_copies.read, src)
     left_out = {record.what for record in strange if record.fate == "rejected"}
     assert left_out == {f"mdb{film}" for film in ("060", "075", "076", "137", "151", "152", "191")}
     assert len(found) == 315

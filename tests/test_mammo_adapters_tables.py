@@ -192,3 +192,10 @@ def test_a_list_is_found_in_any_case_and_not_too_deep(tmp_path: Path) -> None:
     assert tables.find_list(tmp_path, ("Info.txt",)) is None
     (tmp_path / "a" / "b" / "iNFO.TXT").write_text("")
     assert tables.find_list(tmp_path, ("Info.txt",)) == tmp_path / "a" / "b" / "iNFO.TXT"
+
+
+def test_pictures_are_listed_in_order_without_what_macos_leaves(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("b/1.DCM", "a.dcm", "._a.dcm", "c.txt"):
+        (tmp_path / name).write_text("")
+    assert tables.files_below(tmp_path, (".dcm",)) == [tmp_path / "a.dcm", tmp_path / "b" / "1.DCM"]

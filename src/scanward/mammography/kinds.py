@@ -15,7 +15,8 @@ from scanward.mammography.adapters.bcdr import BCDR
 from scanward.mammography.adapters.cbis_ddsm import CBIS_DDSM
 from scanward.mammography.adapters.cmmd import CMMD
 from scanward.mammography.adapters.inbreast import INBREAST
-from scanward.mammography.adapters.mias import MIAS, MIAS_PNG
+from scanward.mammography.adapters.mias import MIAS
+from scanward.mammography.adapters.mias_copies import MIAS_PNG
 from scanward.mammography.adapters.vindr import VINDR
 from scanward.mammography.plain import read_dicom, read_pictures
 from scanward.mammography.sources import Kind

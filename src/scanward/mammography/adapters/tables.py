@@ -166,6 +166,8 @@ def _check_columns(
 def files_below(src: Path, endings: tuple[str, ...]) -> list[Path]:
     """Every file below ``src`` whose name ends so (lower case), sorted; links to folders are not followed.
 
+    Names that begin with ``._`` are what macOS leaves beside the files it packs, and passed over.
+
     Raises
     ------
     InputError
@@ -175,7 +177,11 @@ def files_below(src: Path, endings: tuple[str, ...]) -> list[Path]:
         raise InputError("no such folder", str(src), "give the folder that the data set was unpacked to")
     found: list[Path] = []
     for folder, _, names in os.walk(src):
-        found += (Path(folder, name) for name in names if name.lower().endswith(endings))
+        found += (
+            Path(folder, name)
+            for name in names
+            if name.lower().endswith(endings) and not name.startswith("._")
+        )
         if len(found) > MAMMOGRAPHY_BOUNDS.images:
             raise InputError(
                 f"more than {MAMMOGRAPHY_BOUNDS.images} pictures", str(src), "import a part of the folder"
