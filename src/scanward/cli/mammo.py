@@ -6,6 +6,7 @@ import click
 
 from scanward.cli.mammo_import import import_command
 from scanward.cli.mammo_inspect import inspect_command
+from scanward.cli.mammo_phantom import phantom_command, split_command
 
 
 @click.group("mammo", short_help="Mammograms: import data sets, phantoms, splits.")
@@ -22,3 +23,5 @@ def mammo_group() -> None:
 
 mammo_group.add_command(import_command)
 mammo_group.add_command(inspect_command)
+mammo_group.add_command(phantom_command)
+mammo_group.add_command(split_command)
