@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.errors import InputError, LeakError
+from scanward.tampering.checkpoints import hashed
 
 Images = NDArray[np.float32]
 Masks = NDArray[np.bool_]
@@ -94,8 +95,8 @@ class Pictures:
 class Data:
     """What an evaluation needs: classifiers learn from ``learn``, stop by ``validate``, all figures are of ``test``.
 
-    ``generator_patients`` are those that the generator was trained on; ``generator_pictures`` hashes of its pictures,
-    where known. Nobody may be in two of these.
+    ``generator_patients`` are those that the generator was trained on, hashed as its checkpoint has them
+    (`scanward.tampering.checkpoints.hashed`). Nobody may be in two of these.
     """
 
     learn: Pictures
@@ -115,8 +116,10 @@ class Data:
         """
         parts = {"learn": self.learn, "validate": self.validate, "test": self.test}
         patients = {name: frozenset(part.patients) for name, part in parts.items()}
-        patients["the generator's training"] = self.generator_patients
         _disjoint(patients, "patient")
+        named = {name: frozenset(hashed(set(those))) for name, those in patients.items()}
+        for name, those in named.items():
+            _disjoint({name: those, "the generator's training": self.generator_patients}, "patient")
         hashes = {
             name: frozenset(hashlib.sha256(x.tobytes()).hexdigest() for x in part.x)
             for name, part in parts.items()
