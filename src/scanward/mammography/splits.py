@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ def split_by_patient(manifest: Manifest, parts: Mapping[str, float], seed: int =
     SettingsError
         Shares that do not sum to 1, or fewer patients than parts.
     """
-    if not parts or any(share <= 0 for share in parts.values()) or abs(sum(parts.values()) - 1) > 1e-6:
+    if not all(share > 0 for share in parts.values()) or not abs(sum(parts.values()) - 1) <= 1e-6:
         raise SettingsError(
             "the shares of the parts must be positive and sum to 1", "", "as train=0.7,test=0.3"
         )
@@ -207,7 +208,8 @@ def write_split(path: Path, split: Split) -> None:
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(split), indent=1) + b"\n")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise InputError(f"cannot be written: {error.strerror}", str(path), "check path and disk") from error
 
 
