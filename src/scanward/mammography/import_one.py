@@ -64,9 +64,13 @@ def bring(job: Job) -> Brought:
         return Brought(why="more memory than there is")
     facts = reading.facts
     remarks = [*found.remarks, *reading.remarks]
-    reading, turned = _bright(reading)
-    if turned:
-        remarks.append("bright background: taken for a negative and turned round")
+    if _negative(reading):
+        if reading.known:
+            remarks.append("bright background: its photometric interpretation may be wrong")
+        else:
+            turned = reading.pixels.dtype.type((1 << reading.bits) - 1) - reading.pixels
+            reading = replace(reading, pixels=turned, inverted=not reading.inverted)
+            remarks.append("bright background: taken for a negative and turned round")
     pixels = reading.full()
     breast = segment(pixels)
     if not breast.any():
@@ -79,10 +83,8 @@ def bring(job: Job) -> Brought:
         remarks.append(f"view {found.view} by the source, {facts.view} by the header")
     left, said = _left(chest_wall(breast), facts, laterality)
     remarks += said
-    try:
-        lesions = _placed(found, pixels.shape, job)
-    except DecodeError as error:
-        return Brought(why=f"a lesion's raster: {error.what}")
+    lesions, said = _placed(found, pixels.shape)
+    remarks += said
     columns = pixels.shape[1]
     if not left:
         pixels, breast = mirrored(pixels), mirrored(breast)
@@ -133,22 +135,14 @@ def writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _bright(reading: Reading) -> tuple[Reading, bool]:
-    """A picture of which nobody says which end is bright is turned round where its frame is bright and its middle dark.
-
-    The frame of a mammogram is mostly background, and the background dark.
-    """
-    if reading.known:
-        return reading, False
+def _negative(reading: Reading) -> bool:
+    """Whether the frame of the picture is bright and its middle darker: a mammogram's frame is mostly background."""
     pixels = reading.pixels
     rim = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
     rows, columns = pixels.shape
     middle = pixels[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4]
     most = (1 << reading.bits) - 1
-    if np.median(rim) < 0.7 * most or np.median(rim) <= np.median(middle):
-        return reading, False
-    turned = pixels.dtype.type(most) - pixels
-    return replace(reading, pixels=turned, inverted=not reading.inverted, known=True), True
+    return bool(np.median(rim) >= 0.7 * most and np.median(rim) > np.median(middle))
 
 
 def _left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[str]]:
@@ -173,17 +167,22 @@ def _left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[
     return told, [f"chest wall perhaps on the {where}, but turned by its {by}"]
 
 
-def _placed(found: Found, shape: tuple[int, ...], job: Job) -> list[tuple[Lesion, Mask | None]]:
-    """The lesions of a source, each with its raster where it has one, in pixels of the file."""
+def _placed(found: Found, shape: tuple[int, ...]) -> tuple[list[tuple[Lesion, Mask | None]], list[str]]:
+    """The lesions of a source, each with its raster where it has one, in pixels of the file; and remarks.
+
+    A raster that cannot be used leaves its lesion without a place: the picture is none the worse.
+    """
     placed: list[tuple[Lesion, Mask | None]] = [(lesion, None) for lesion in found.lesions]
+    remarks = []
     for path, lesion in found.rasters:
-        raster = read_raster(path, (shape[0], shape[1]))
-        placed.append((lesion, raster))
+        try:
+            placed.append((lesion, read_raster(path, (shape[0], shape[1]))))
+        except InputError as error:
+            placed.append((lesion, None))
+            remarks.append(f"the place of a lesion is not known, its raster: {error.what}")
     if len(placed) > MAMMOGRAPHY_BOUNDS.lesions:
-        raise DecodeError(
-            f"more than {MAMMOGRAPHY_BOUNDS.lesions} lesions", str(job.found.path), "check the source"
-        )
-    return placed
+        remarks.append(f"{len(placed)} lesions: only {MAMMOGRAPHY_BOUNDS.lesions} are kept")
+    return placed[: MAMMOGRAPHY_BOUNDS.lesions], remarks
 
 
 def read_raster(path: Path, shape: tuple[int, int]) -> Mask:
