@@ -399,6 +399,38 @@ def test_a_codestream_that_claims_gigapixels_is_refused_before_it_is_decoded(
         read_mammogram(save(ds, tmp_path / "a.dcm"))
 
 
+def test_a_codestream_of_many_components_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = compressed(dataset(breast_picture()), JPEG2000Lossless)
+    data = bytearray(ds.PixelData)
+    at = data.index(b"\xff\x4f\xff\x51") + 40
+    data[at : at + 2] = struct.pack(">H", 16384)
+    ds.PixelData = bytes(data)
+    monkeypatch.setattr(Dataset, "pixel_array", property(lambda _: pytest.fail("it was decoded")))
+    with pytest.raises(DecodeError, match="16384 components"):
+        read_mammogram(save(ds, tmp_path / "a.dcm"))
+
+
+def test_a_run_length_bomb_is_cut_off() -> None:
+    bomb = b"\x81\x07" * 50_000  # 6.4 MB for a picture of 256 bytes
+    pixels = codestreams.decode_rle(struct.pack("<16I", 1, 64, *[0] * 14) + bomb, 16, 16, 1)
+    assert pixels.shape == (16, 16)
+    assert (pixels == 7).all()
+
+
+@given(st.binary(max_size=400), st.sampled_from([1, 2]))
+def test_run_lengths_make_no_more_than_the_picture_holds(packed: bytes, size: int) -> None:
+    half = len(packed) // 2
+    frame = struct.pack("<16I", size, 64, 64 + half, *[0] * 13) + packed
+    try:
+        pixels = codestreams.decode_rle(frame, 16, 16, size)
+    except (ValueError, struct.error):
+        return
+    assert pixels.shape == (16, 16)
+    assert pixels.dtype.itemsize == size
+
+
 @pytest.mark.parametrize("name", [*_SYNTAXES, "plain"])
 def test_truncated_pixel_data_is_refused(tmp_path: Path, name: str) -> None:
     ds = dataset(breast_picture())
@@ -626,7 +658,7 @@ def test_a_damaged_file_gives_a_reading_or_our_error(
 def test_any_bytes_have_a_size_or_none(stream: bytes) -> None:
     for start in (b"", b"\xff\xd8", b"\xff\x4f\xff\x51"):
         size = codestreams.size_of(start + stream)
-        assert size is None or len(size) == 2
+        assert size is None or len(size) == 3
 
 
 def test_windows_of_no_width_are_left_out(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from scanward.errors import DecodeError
-from scanward.mammography.codestreams import check_codestream
+from scanward.mammography.codestreams import check_codestream, decode_rle, only_frame
 from scanward.mammography.dicom_headers import (
     Facts,
     facts_of,
@@ -37,7 +37,6 @@ _TODO = "get the file again from its source"
 # One decoder for each: on damaged data pydicom would go on to the next, and gdcm's are known to end the process.
 # JPEG lossless has only gdcm's, which is why an import decodes in processes of their own.
 _DECODERS = {
-    RLELossless: "pydicom",
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
     JPEG2000Lossless: "pylibjpeg",
@@ -79,9 +78,10 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
         data = bytes(ds.PixelData)
         if not syntax.is_transfer_syntax:
             raise DecodeError("an unknown transfer syntax", str(path), _TODO)
-        if syntax.is_encapsulated:
-            check_codestream(data, syntax, rows, columns, path)
-        elif len(data) < rows * columns * allocated // 8:
+        frame = only_frame(data, path) if syntax.is_encapsulated else b""
+        if syntax.is_encapsulated and syntax != RLELossless:
+            check_codestream(frame, rows, columns, path)
+        if not syntax.is_encapsulated and len(data) < rows * columns * allocated // 8:
             raise DecodeError(
                 f"truncated: {len(data)} bytes of pixel data, {rows} x {columns} pixels need "
                 f"{rows * columns * allocated // 8}",
@@ -89,12 +89,15 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
                 _TODO,
             )
     with parsing("pixel data that cannot be decoded", path):
-        if syntax.is_encapsulated or not syntax.is_little_endian:
+        kind = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
+        if syntax == RLELossless:
+            pixels = decode_rle(frame, rows, columns, allocated // 8).view(kind)
+        elif syntax.is_encapsulated or not syntax.is_little_endian:
             if syntax in _DECODERS:
                 ds.pixel_array_options(decoding_plugin=_DECODERS[syntax])
             pixels = np.asarray(ds.pixel_array)
         else:  # pydicom would clear the bits that BitsStored denies, and a lie would go unseen
-            kind = np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")
+            kind = kind.newbyteorder("<")
             pixels = np.frombuffer(data, kind, count=rows * columns).reshape(rows, columns)
     if pixels.shape != (rows, columns) or pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 4:
         raise DecodeError("pixel data of another shape than the header says", str(path), _TODO)
