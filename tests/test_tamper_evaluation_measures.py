@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from _evaluation import toys
 from scanward.errors import InputError, LeakError, LearningError, SettingsError
+from scanward.tampering.checkpoints import hashed
 from scanward.tampering.evaluation import processing
 from scanward.tampering.evaluation.blobs import Yardstick, find_blob, signal
 from scanward.tampering.evaluation.controls import biharmonic, classical, harmonic, identity, truth
@@ -57,6 +58,7 @@ def test_rubbish_in_place_of_a_lesion_is_told_by_the_residue() -> None:
     rng = np.random.default_rng(0)
     rubbish = CANCER.twin + np.where(CANCER.region, rng.normal(0, 0.5, CANCER.x.shape), 0).astype(np.float32)
     assert removal(CANCER, rubbish).residue.mean() > 0.5
+    assert removal(CANCER, rubbish).removed.mean() < 0.5
     assert removal(CANCER, CANCER.twin).residue.mean() < 0.05
 
 
@@ -274,7 +276,12 @@ def test_a_patient_in_two_parts_is_a_leak() -> None:
     with pytest.raises(LeakError, match="patient"):
         Data(learn=other, validate=toys(5, 9), test=other)
     with pytest.raises(LeakError, match="generator's training"):
-        Data(learn=other, validate=toys(5, 9), test=SET, generator_patients=frozenset({SET.patients[3]}))
+        Data(
+            learn=other,
+            validate=toys(5, 9),
+            test=SET,
+            generator_patients=frozenset(hashed({SET.patients[3]})),
+        )
 
 
 def test_a_picture_in_two_parts_is_a_leak_whatever_its_patient_is_called() -> None:

@@ -4,6 +4,9 @@ They stand where the study had radiologists. ``plain`` is a VGG (Simonyan and Zi
 convolutions, batch normalisation, max-pooling, and a log-mean-exp over local evidence. ``smooth`` is a residual network
 (He et al., arXiv 1512.03385) with SiLU and blurred down-sampling (Zhang, arXiv 1904.11486), and
 averages and maxima of its features. What fools one by a code made for it need not fool the other.
+
+Each picture is first scaled by the median grey inside its breast. A scale that a lesion could move (the brightest
+grey, say) would tell healthy from cancer by itself, and a lesion that is gone would still be reported.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from scanward.tampering.evaluation.sets import Images, Masks, Pictures
 
 Scores = NDArray[np.float64]
 Tick = Callable[[str, float], None]
-VERSION = 1  # of architectures and training: a kept classifier of another one is not used
+BRIGHTEST = 2.0  # grey that a classifier is shown at most: three times the median of the breast
+VERSION = 2  # of architectures and training: a kept classifier of another one is not used
 
 
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,9 +163,18 @@ class Classifier:
     threshold: float  # log odds: Youden's index on the validation part
     fingerprint: str
 
-    def scores(self, x: Images) -> Scores:
-        """Log odds of cancer of (N, rows, columns) in [-1, 1], shape (N,)."""
-        return _scores(self.network, x)
+    def scores(self, x: Images, breast: Masks) -> Scores:
+        """Log odds of cancer of (N, rows, columns) in [-1, 1] with their breast masks, shape (N,)."""
+        return _scores(self.network, scaled(x, breast))
+
+
+def scaled(x: Images, breast: Masks) -> Images:
+    """Pictures with black at -1 and the median inside the breast at 0; nothing above 2."""
+    out = np.empty_like(x)
+    for i, (picture, inside) in enumerate(zip(x, breast, strict=True)):
+        level = float(np.median(picture[inside])) + 1 if inside.any() else 1.0
+        out[i] = np.minimum((picture + 1) / max(level, 0.05) - 1, BRIGHTEST)
+    return out
 
 
 def fine_grained(rows: int, columns: int) -> bool:
@@ -223,6 +236,7 @@ def _fit(
     name: str,
 ) -> int:
     random = np.random.default_rng([settings.seed, 31])
+    genuine, held_out = scaled(learn.x, learn.breast), scaled(validate.x, validate.breast)
     batches = max(len(learn) // settings.batch, 1)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -239,7 +253,7 @@ def _fit(
         order = random.permutation(len(learn))
         for rows in np.array_split(order, batches):
             x, where = _augmented(
-                learn.x[rows], learn.region[rows] & learn.cancer[rows, None, None], settings, random
+                genuine[rows], learn.region[rows] & learn.cancer[rows, None, None], settings, random
             )
             y = torch.from_numpy(cancer[rows])
             scores, local = network(x)
@@ -252,7 +266,7 @@ def _fit(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        now = _validation_loss(network, validate)
+        now = _validation_loss(network, held_out, validate.cancer)
         if not math.isfinite(now):
             raise _no_number(name, epoch)
         if tick is not None:
@@ -275,13 +289,13 @@ def _no_number(name: str, epoch: int) -> LearningError:
     )
 
 
-def _validation_loss(network: nn.Module, validate: Pictures) -> float:
+def _validation_loss(network: nn.Module, x: Images, cancer: Masks) -> float:
     """Cross entropy on the validation part, both labels weighing the same; not finite when a score is not."""
-    scores = _scores(network, validate.x)
+    scores = _scores(network, x)
     if not np.isfinite(scores).all():
         return math.nan
-    losses = np.logaddexp(0, np.where(validate.cancer, -scores, scores))
-    return float((losses[validate.cancer].mean() + losses[~validate.cancer].mean()) / 2)
+    losses = np.logaddexp(0, np.where(cancer, -scores, scores))
+    return float((losses[cancer].mean() + losses[~cancer].mean()) / 2)
 
 
 def _places_loss(local: Tensor, where: Tensor, cancer: Tensor) -> Tensor:
@@ -309,7 +323,7 @@ def _augmented(
         for made, source in ((out, x), (where, region)):
             made[i, 0, low:high, : columns - left] = source[i, ::step][low - down : high - down, left:]
         factor = 1 + settings.grey * (2 * random.random() - 1)
-        out[i] = np.minimum((out[i] + 1) * factor - 1, 1.0)
+        out[i] = np.minimum((out[i] + 1) * factor - 1, BRIGHTEST)
     form = torch.channels_last
     return torch.from_numpy(out).contiguous(memory_format=form), torch.from_numpy(where)
 
@@ -349,7 +363,7 @@ def _finished(
     name: str, network: nn.Module, validate: Pictures, epochs: int, seconds: float, mark: str
 ) -> Classifier:
     network.eval()
-    scores = _scores(network, validate.x)
+    scores = _scores(network, scaled(validate.x, validate.breast))
     return Classifier(
         name=name,
         network=network,

@@ -34,11 +34,11 @@ from scanward.tampering.evaluation.results import (
     Settings,
     TamperResult,
 )
-from scanward.tampering.evaluation.sets import Data, Images, Pictures
+from scanward.tampering.evaluation.sets import Data, Images, Masks, Pictures
 from scanward.tampering.evaluation.tampers import REGION_MARGIN, Tamper, apply
 
 Tick = Callable[[str, float], None]
-Progress = Callable[[str, float], None]
+Heard = dict[tuple[str, str], Scores]
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,28 @@ class Seen:
 
 
 class _Ear:
-    """Scores of one set of pictures by every classifier after every processing; thresholds of each."""
+    """Scores of one set of pictures by every classifier after every processing."""
 
     def __init__(self, classifiers: Sequence[Classifier], names: Sequence[str]) -> None:
         self.classifiers = classifiers
         self.processes = {name: processing.named(name) for name in names}
 
-    def __call__(self, x: Images) -> dict[tuple[str, str], Scores]:
+    def __call__(
+        self, x: Images, breast: Masks, *, plainly: bool = False, known: tuple[Images, Heard] | None = None
+    ) -> Heard:
+        """Scores by (classifier, processing); ``plainly`` without processing alone.
+
+        ``known`` is a set that was heard already: whoever changes nothing need not be heard again.
+        """
+        if known is not None and np.array_equal(x, known[0]):
+            return known[1]
         heard = {}
         for name, process in self.processes.items():
+            if plainly and name != processing.PLAIN:
+                continue
             processed = process(x)
             for classifier in self.classifiers:
-                heard[classifier.name, name] = classifier.scores(processed)
+                heard[classifier.name, name] = classifier.scores(processed, breast)
         return heard
 
 
@@ -93,7 +103,7 @@ def confirm(
     settings: Settings | None = None,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Tick | None = None,
     seen: Callable[[Seen], None] | None = None,
 ) -> Confirmation:
     """Evaluate every tamper on ``data.test``.
@@ -151,8 +161,9 @@ class _Court:
         )
         self.yardstick = Yardstick.of(data.learn)
         self.ear = _Ear(classifiers, settings.processings)
-        self.of_healthy, self.of_cancer = self.ear(self.healthy.x), self.ear(self.cancer.x)
-        validation = self.ear(data.validate.x)
+        self.of_healthy = self.ear(self.healthy.x, self.healthy.breast)
+        self.of_cancer = self.ear(self.cancer.x, self.cancer.breast)
+        validation = self.ear(data.validate.x, data.validate.breast)
         self.thresholds = {key: youden(data.validate.cancer, scores) for key, scores in validation.items()}
         self.genuine = {key: self._auc(self.of_healthy[key], self.of_cancer[key]) for key in self.of_healthy}
         self.assessable = {
@@ -173,12 +184,7 @@ class _Court:
         in_place = np.array(
             [(b & grown(r, REGION_MARGIN)).any() for b, r in zip(put.blobs, self.healthy.region, strict=True)]
         )
-        scores = {
-            "removed": self.ear(made.removed),
-            "inserted": self.ear(made.inserted),
-            "removed from healthy": self.ear(made.removed_from_healthy),
-            "inserted into cancer": self.ear(made.inserted_into_cancer),
-        }
+        scores = self._heard(made)
         beside_removal = spill(self.cancer.x, made.removed, self.cancer.breast, self.cancer.region)
         beside_insertion = spill(self.healthy.x, made.inserted, self.healthy.breast, put.blobs)
         by_classifier = tuple(self._by_classifier(key, scores, put.plausible) for key in self.thresholds)
@@ -217,11 +223,21 @@ class _Court:
             verdict=self._verdict(detection),
         )
 
-    def _detection(self, scores: dict[str, dict[tuple[str, str], Scores]]) -> list[Detection]:
+    def _heard(self, made: _Made) -> dict[str, Heard]:
+        healthy, cancer = (self.healthy.x, self.of_healthy), (self.cancer.x, self.of_cancer)
+        around, near = self.healthy.breast, self.cancer.breast
+        return {
+            "removed": self.ear(made.removed, near, known=cancer),
+            "inserted": self.ear(made.inserted, around, known=healthy),
+            "removed from healthy": self.ear(made.removed_from_healthy, around, plainly=True, known=healthy),
+            "inserted into cancer": self.ear(made.inserted_into_cancer, near, plainly=True, known=cancer),
+        }
+
+    def _detection(self, scores: dict[str, Heard]) -> list[Detection]:
         out = []
         for (classifier, process), healthy in self.of_healthy.items():
             cancer = self.of_cancer[classifier, process]
-            for condition in CONDITIONS:
+            for condition in CONDITIONS if process == processing.PLAIN else CONDITIONS[:3]:
                 if not self.assessable[classifier]:
                     out.append(Detection(classifier=classifier, processing=process, condition=condition))
                     continue
@@ -242,7 +258,7 @@ class _Court:
     def _by_classifier(
         self,
         key: tuple[str, str],
-        scores: dict[str, dict[tuple[str, str], Scores]],
+        scores: dict[str, Heard],
         plausible: NDArray[np.bool_],
     ) -> ByClassifier:
         classifier, process = key
@@ -283,7 +299,7 @@ class _Court:
         self,
         tamper: Tamper,
         made: _Made,
-        scores: dict[str, dict[tuple[str, str], Scores]],
+        scores: dict[str, Heard],
         remaining: NDArray[np.float64],
         plausible: NDArray[np.bool_],
     ) -> Seen:
@@ -355,18 +371,22 @@ def _sides(
     condition: str,
     healthy: Scores,
     cancer: Scores,
-    scores: dict[str, dict[tuple[str, str], Scores]],
+    scores: dict[str, Heard],
     key: tuple[str, str],
 ) -> tuple[Scores, Scores]:
     """Scores of what was healthy and of what was a cancer, as the condition has them."""
     removed, inserted = scores["removed"][key], scores["inserted"][key]
-    return {
-        "removed": (healthy, removed),
-        "inserted": (inserted, cancer),
-        "both": (inserted, removed),
-        "removal of all": (scores["removed from healthy"][key], removed),
-        "insertion into all": (inserted, scores["inserted into cancer"][key]),
-    }[condition]
+    match condition:
+        case "removed":
+            return healthy, removed
+        case "inserted":
+            return inserted, cancer
+        case "both":
+            return inserted, removed
+        case "removal of all":
+            return scores["removed from healthy"][key], removed
+        case _:
+            return inserted, scores["inserted into cancer"][key]
 
 
 def _make(tamper: Tamper, healthy: Pictures, cancer: Pictures) -> _Made:

@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 REMOVED = (-0.5, 0.25)  # remaining share of the lesion's light: below is a hole, at or above a lesion
+RUBBISH = (
+    0.7  # residue at or above which nothing counts as removed: half of the lesion's energy differs otherwise
+)
 MARGIN = 2  # px at 64 rows that an altered region reaches beyond the lesion
 
 
@@ -38,7 +41,8 @@ def removal(pictures: Pictures, after: Images) -> Removal:
 
     ``remaining`` projects (after - healthy) on the lesion's light (before - healthy) within its region. The mean
     difference in the region's surroundings is taken off first: making the whole picture darker removes nothing.
-    Without a twin, "healthy" is the level of the surroundings.
+    ``residue`` is what of the difference is not the lesion's light: a region filled with rubbish has much of it, and is
+    not "removed". Without a twin, "healthy" is the level of the surroundings, and the residue is the texture there.
     """
     remaining, residue = np.full(len(pictures), np.nan), np.full(len(pictures), np.nan)
     for i in range(len(pictures)):
@@ -59,7 +63,8 @@ def removal(pictures: Pictures, after: Images) -> Removal:
         share = float((difference[inside] * light[inside]).sum()) / energy
         remaining[i] = share
         residue[i] = math.sqrt(float(((difference - share * light)[inside] ** 2).sum()) / energy)
-    return Removal(remaining, residue, (remaining >= REMOVED[0]) & (remaining < REMOVED[1]))
+    gone = (remaining >= REMOVED[0]) & (remaining < REMOVED[1]) & (residue < RUBBISH)
+    return Removal(remaining, residue, gone)
 
 
 @dataclass(frozen=True)

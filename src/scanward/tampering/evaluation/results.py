@@ -50,7 +50,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     ``removed``: cancers after removal against genuine healthy. ``inserted``: genuine cancers against healthy after
     insertion. ``both``: both modified, labels as they were: below 0.5 the classifier takes one for the other.
     ``removal of all``: both sides went through removal, so that its traces tell nothing: 0.5 when all lesions are
-    gone. ``insertion into all`` likewise.
+    gone. ``insertion into all`` likewise. These two are told without processing alone.
     """
 
     classifier: str

@@ -83,11 +83,12 @@ class Pictures:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 over what a classifier learns from: pictures, labels, patients."""
+        """SHA-256 over what a classifier learns from: pictures, labels, patients, lesions."""
         digest = hashlib.sha256()
         digest.update(repr((self.x.shape, self.patients)).encode())
         digest.update(np.ascontiguousarray(self.cancer).tobytes())
-        digest.update(np.ascontiguousarray(self.x).tobytes())
+        for array in (self.x, self.breast, self.region):
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
