@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import shutil
 import struct
@@ -34,7 +36,7 @@ from pydicom.uid import (
 from _mammo import IDENTIFIER, NAME, breast_picture, compressed, dataset, dicom_file, save
 from scanward.config import MAMMOGRAPHY_BOUNDS
 from scanward.errors import DecodeError, InputError, ScanwardError
-from scanward.mammography import codestreams, dicom_pixels
+from scanward.mammography import codestreams, decode_apart, dicom_pixels
 from scanward.mammography.dicom_headers import VIEWS
 from scanward.mammography.readers import read_mammogram
 
@@ -238,11 +240,11 @@ def test_lossy_jpeg_2000_is_nearly_equal(tmp_path: Path) -> None:
     assert 0 < np.abs(pixels.astype(int) - stored).mean() < 40
 
 
-def test_jpeg_lossless_by_gdcm_gives_equal_pixels(tmp_path: Path) -> None:
+def _jpeg_lossless(folder: Path, stored: NDArray[np.uint16]) -> Path:
+    """A file of 12 bits in JPEG lossless, selection value 1, encoded by gdcm."""
     import gdcm
 
-    stored = breast_picture(bits=12)
-    plain = dicom_file(tmp_path / "plain.dcm", stored, 12)
+    plain = dicom_file(folder / "plain.dcm", stored, 12)
     reader = gdcm.ImageReader()
     reader.SetFileName(str(plain))
     assert reader.Read()
@@ -253,10 +255,47 @@ def test_jpeg_lossless_by_gdcm_gives_equal_pixels(tmp_path: Path) -> None:
     writer = gdcm.ImageWriter()
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(tmp_path / "a.dcm"))
+    writer.SetFileName(str(folder / "a.dcm"))
     assert writer.Write()
-    assert dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID == JPEGLosslessSV1
-    assert np.array_equal(read_mammogram(tmp_path / "a.dcm").pixels, stored)
+    assert dcmread(folder / "a.dcm").file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    return folder / "a.dcm"
+
+
+def test_jpeg_lossless_by_gdcm_gives_equal_pixels(tmp_path: Path) -> None:
+    stored = breast_picture(bits=12)
+    assert np.array_equal(read_mammogram(_jpeg_lossless(tmp_path, stored)).pixels, stored)
+
+
+@pytest.mark.parametrize("where", ["marker", "precision", "middle", "end"])
+def test_damage_that_ends_gdcms_process_is_an_error_here(tmp_path: Path, where: str) -> None:
+    """The first two make gdcm 3.2 abort and reach into memory that is not its own."""
+    path = _jpeg_lossless(tmp_path, breast_picture(bits=12))
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc3\x00\x0b")
+    if where == "marker":
+        data[frame + 13] = 0x40
+    elif where == "precision":
+        data[frame + 4] = 33
+    elif where == "middle":
+        data[frame + 400 : frame + 900] = bytes(range(250)) * 2
+    else:
+        del data[-300:]
+    path.write_bytes(bytes(data))
+    if where == "middle":  # decodes to something or fails: either way we are still here
+        with contextlib.suppress(DecodeError):
+            read_mammogram(path)
+        return
+    with pytest.raises(DecodeError):
+        read_mammogram(path)
+
+
+def test_a_jpeg_that_is_not_decoded_in_time_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = dataclasses.replace(MAMMOGRAPHY_BOUNDS, decode_seconds=0.001)
+    monkeypatch.setattr(decode_apart, "MAMMOGRAPHY_BOUNDS", bounds)
+    with pytest.raises(DecodeError, match="in time"):
+        read_mammogram(_jpeg_lossless(tmp_path, breast_picture(bits=12)))
 
 
 @pytest.mark.parametrize(

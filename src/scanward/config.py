@@ -284,6 +284,7 @@ class MammographyBounds:
     images: int = 1_000_000  # images of one data set; VinDr-Mammo has 20,000
     outline_points: int = 100_000  # corners of one lesion's outline
     lesions: int = 1_000  # lesions of one image
+    decode_seconds: float = 120.0  # s to decode one JPEG; the largest takes some 5 on a slow machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from scanward.errors import DecodeError
+from scanward.mammography import decode_apart
 from scanward.mammography.codestreams import check_codestream, decode_rle, only_frame
 from scanward.mammography.dicom_headers import (
     Facts,
@@ -35,7 +36,7 @@ from scanward.mammography.readers import Curves, Reading, check_size
 Wide = NDArray[np.int32]
 _TODO = "get the file again from its source"
 # One decoder for each: on damaged data pydicom would go on to the next, and gdcm's are known to end the process.
-# JPEG lossless has only gdcm's, which is why an import decodes in processes of their own.
+# The other JPEG syntaxes have only gdcm's, and are decoded apart.
 _DECODERS = {
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
@@ -47,21 +48,23 @@ _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 def read_dicom_file(path: Path, *, curves: Curves = "curves") -> Reading:
     """Read one DICOM mammogram; `scanward.mammography.readers.read_mammogram` tells what comes back and what fails."""
-    ds = open_dicom(path, pixels=True)
-    facts = facts_of(ds, path)
-    stored, bits, signed, lie = _stored(ds, facts, path)
-    padding = _padding(ds, stored)
-    with parsing("grey values that cannot be worked out", path):
-        pixels, bits, inverted, said = _presented(ds, facts, stored, bits, signed=signed, curves=curves)
+    with parsing(
+        "cannot be read as DICOM", path
+    ):  # whatever is asked of the data set may fail as late as here
+        ds = open_dicom(path, pixels=True)
+        facts = facts_of(ds, path)
+        stored, bits, signed, lie = _stored(ds, facts, path)
+        padding = _padding(ds, stored)
+        with parsing("grey values that cannot be worked out", path):
+            pixels, bits, inverted, said = _presented(ds, facts, stored, bits, signed=signed, curves=curves)
     if padding is not None and padding.any():
         pixels = np.where(padding, 0, pixels)
-    remarks = (*facts.remarks, *lie, *said)
     return Reading(
         pixels=pixels.astype(np.uint8) if bits == 8 else pixels.astype(np.uint16),
         bits=bits,
         inverted=inverted,
         facts=replace(facts, remarks=()),
-        remarks=remarks,
+        remarks=(*facts.remarks, *lie, *said),
     )
 
 
@@ -95,7 +98,10 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
         elif syntax.is_encapsulated or not syntax.is_little_endian:
             if syntax in _DECODERS:
                 ds.pixel_array_options(decoding_plugin=_DECODERS[syntax])
-            pixels = np.asarray(ds.pixel_array)
+            if syntax.is_encapsulated and syntax not in _DECODERS and not decode_apart.already:
+                pixels = decode_apart.decode(path, rows, columns)
+            else:
+                pixels = np.asarray(ds.pixel_array)
         else:  # pydicom would clear the bits that BitsStored denies, and a lie would go unseen
             kind = kind.newbyteorder("<")
             pixels = np.frombuffer(data, kind, count=rows * columns).reshape(rows, columns)
@@ -105,7 +111,7 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
     lie: tuple[str, ...] = ()
     low, high = (-(1 << depth - 1), (1 << depth - 1) - 1) if signed else (0, (1 << depth) - 1)
     if wide.min() < low or wide.max() > high:
-        if any(0x6000 <= element.tag.group < 0x6020 for element in ds):
+        if any(0x6000 <= tag.group < 0x6020 for tag in list(ds.keys())):
             # Overlays once lived in the unused high bits (retired, PS3.5 8.1.2): they are no grey values.
             wide &= (1 << depth) - 1
             if signed:

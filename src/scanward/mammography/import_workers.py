@@ -7,12 +7,14 @@ one costs one image and not the import.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from scanward.mammography import decode_apart
 from scanward.mammography.import_one import Brought, Job, bring
 
 _AHEAD = 2  # jobs waiting for each worker: enough to keep it busy
@@ -73,10 +75,18 @@ def _apart(job: Job) -> Brought:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: a fork of a process with threads (a progress bar is one) may hang. Ctrl-C is the parent's affair.
+    # spawn: a fork of a process with threads (a progress bar is one) may hang.
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_prepare,
     )
+
+
+def _prepare() -> None:
+    """In a worker: Ctrl-C is the parent's affair, a crash costs one image, and what decoders print is no one's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    decode_apart.already = True
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
