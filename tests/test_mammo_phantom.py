@@ -46,7 +46,7 @@ def growth(seed: int, label: Label = Label.MALIGNANT, masses: float = 0.8) -> Gr
 
 
 def arrays(one: Phantom) -> list[NDArray[np.generic]]:
-    return [one.picture, one.healthy, one.breast, one.lesion, *one.masks]
+    return [one.picture, one.healthy, one.breast, one.muscle, one.lesion, *one.masks]
 
 
 def same(one: Phantom, other: Phantom) -> bool:
@@ -228,6 +228,15 @@ def test_the_pectoral_muscle_is_seen_from_the_side_alone() -> None:
     oblique = np.array([phantom((1, i), 64, 64, view="MLO").picture[:20, :6].mean() for i in range(20)])
     cranial = np.array([phantom((1, i), 64, 64, view="CC").picture[:20, :6].mean() for i in range(20)])
     assert oblique.mean() > 1.3 * cranial.mean()
+    for number in range(20):
+        one = phantom((1, number), 64, 64, lesions=[growth(number)])
+        assert one.muscle.any()
+        assert not (one.muscle & ~one.breast).any()
+        assert np.median(one.healthy[one.muscle]) > np.median(one.healthy[one.breast & ~one.muscle])
+        assert one.lesions[0].circle is not None
+        x, y, _ = one.lesions[0].circle
+        assert not one.muscle[int(y), int(x)]
+        assert not phantom((1, number), 64, 64, view="CC").muscle.any()
 
 
 def test_spicules_belong_to_malignant_masses() -> None:
@@ -354,6 +363,7 @@ def test_a_folder_of_phantoms_is_a_data_set(tmp_path: Path) -> None:
         assert truth is not None
         assert np.array_equal(truth.twin, one.twin.picture)
         assert np.array_equal(truth.lesion, one.truth.lesion)
+        assert np.array_equal(truth.pectoral, one.shown.muscle)
         if image.lesions:
             assert np.array_equal(
                 truth.twin, read_picture(tmp_path / "set" / "healthy" / f"{image.name}.png")
@@ -369,6 +379,7 @@ def test_a_folder_of_phantoms_is_a_data_set(tmp_path: Path) -> None:
         "lesioned",
         "lesions",
         "manifest.json",
+        "pectoral",
     ]
 
 
@@ -438,6 +449,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
         "images",
         "lesioned",
         "manifest.json",
+        "pectoral",
     ]
 
 
@@ -503,15 +515,18 @@ def test_a_damaged_truth_is_said(tmp_path: Path) -> None:
     small(tmp_path / "set", rows=40)
     small(tmp_path / "other")
     ill, well, _ = read_manifest(tmp_path / "set").images
-    for image, folder in ((ill, "healthy"), (well, "lesioned")):
+    for image, folder in ((ill, "pectoral"), (well, "pectoral"), (ill, "healthy"), (well, "lesioned")):
         path = tmp_path / "set" / folder / f"{image.name}.png"
         whole = path.read_bytes()
-        for bad in (whole[:100], b"", (tmp_path / "other" / folder / path.name).read_bytes()):
+        for bad in (whole[: len(whole) // 2], b"", (tmp_path / "other" / folder / path.name).read_bytes()):
             path.write_bytes(bad)
             with pytest.raises(ScanwardError) as caught:
                 read_truth(tmp_path / "set", image)
             assert caught.value.where == str(path)
-        path.unlink()
+        path.write_bytes(whole)
+        assert read_truth(tmp_path / "set", image) is not None
+    for image, folder in ((ill, "healthy"), (well, "lesioned")):
+        (tmp_path / "set" / folder / f"{image.name}.png").unlink()
         assert read_truth(tmp_path / "set", image) is None
 
 

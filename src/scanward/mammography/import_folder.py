@@ -19,11 +19,9 @@ from scanward.mammography.manifest import MANIFEST
 
 UNFINISHED = "unfinished"
 FOLDERS = ("images", "breast", "lesions")
-HEALTHY, LESIONED = (
-    "healthy",
-    "lesioned",
-)  # what phantoms know of themselves: `scanward.mammography.phantom_sets`
-_ALL_FOLDERS = (*FOLDERS, HEALTHY, LESIONED)
+# what phantoms know of themselves: `scanward.mammography.phantom_sets`
+HEALTHY, LESIONED, PECTORAL = "healthy", "lesioned", "pectoral"
+_ALL_FOLDERS = (*FOLDERS, HEALTHY, LESIONED, PECTORAL)
 _OURS = frozenset((*_ALL_FOLDERS, MANIFEST, f"{MANIFEST}.part", UNFINISHED))
 
 

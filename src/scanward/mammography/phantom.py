@@ -41,12 +41,14 @@ class Phantom:
     """One phantom mammogram, chest wall left; all arrays (rows, columns).
 
     ``healthy`` is the same picture without the lesions, noise included; ``lesion`` is the mask of all lesions
-    (where they add more than a fifth of their brightest point); ``spacing`` is mm per pixel, of rows and columns.
+    (where they add more than a fifth of their brightest point), ``muscle`` that of the pectoral muscle, empty in a
+    craniocaudal view; ``spacing`` is mm per pixel, of rows and columns.
     """
 
     picture: Pixels
     healthy: Pixels
     breast: Mask
+    muscle: Mask
     lesion: Mask
     lesions: tuple[Lesion, ...]
     masks: tuple[Mask, ...]  # one per lesion
@@ -124,6 +126,7 @@ def phantom(
         picture=_store(shown + added),
         healthy=_store(shown),
         breast=breast,
+        muscle=(muscle > 0.5) & breast,
         lesion=np.logical_or.reduce(masks) if masks else np.zeros_like(breast),
         lesions=tuple(found),
         masks=tuple(masks),

@@ -7,6 +7,7 @@ Beside what every data set has (`scanward.mammography.manifest`) a folder of pha
     OUT/healthy/NAME.png     16-bit, of a picture with a lesion: the same woman without it
     OUT/lesioned/NAME.png    16-bit, of a picture without one: the same woman with a malignant lesion
     OUT/lesioned/NAME-1.png  8-bit, 255 inside that lesion
+    OUT/pectoral/NAME.png    8-bit, 255 inside the pectoral muscle; none for a craniocaudal view
 
 Woman number i of a seed is the same however many are drawn with her.
 """
@@ -20,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace as altered
+from numpy.typing import NDArray
 
 from scanward.config import PHANTOM_BOUNDS
-from scanward.errors import InputError, SettingsError
-from scanward.mammography.import_folder import FOLDERS, HEALTHY, LESIONED, claimed
+from scanward.errors import DecodeError, SettingsError
+from scanward.mammography.import_folder import FOLDERS, HEALTHY, LESIONED, PECTORAL, claimed
 from scanward.mammography.import_one import writing
 from scanward.mammography.manifest import Books, Image, Label, Manifest, pixels_hash, write_manifest
 from scanward.mammography.phantom import Phantom, phantom
@@ -32,6 +34,7 @@ from scanward.mammography.pictures import Mask, Pixels, lesions_mask, read_pictu
 
 KIND = "phantom"
 LICENCE = "made by Scanward, Apache-2.0"
+_AGAIN = "make the phantoms again: scanward mammo phantom"
 _WOMAN, _DENSITY = 4, "ABCD"  # her stream of random numbers: `scanward.mammography.phantom` uses 0 to 3
 
 Progress = Callable[[int, int], None]
@@ -55,18 +58,18 @@ class Drawn:
     @property
     def truth(self) -> Truth:
         """As `read_truth` gives it."""
-        return Truth(self.twin.picture, self.shown.lesion | self.twin.lesion)
+        return Truth(self.twin.picture, self.shown.lesion | self.twin.lesion, self.shown.muscle)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What a phantom knows of itself: ``twin`` in the other state and where its or its twin's ``lesion`` lies.
-
-    Both (rows, columns) of the picture.
+    """What a phantom knows of itself: ``twin`` in the other state, where its or its twin's ``lesion`` lies, and where
+    the pectoral muscle does (empty in a craniocaudal view). All (rows, columns) of the picture.
     """
 
     twin: Pixels
     lesion: Mask
+    pectoral: Mask
 
 
 def draw_phantoms(
@@ -171,7 +174,7 @@ def write_phantoms(
         both_breasts=both_breasts,
     )
     first = next(pictures)  # a size that cannot be drawn is refused before anything is touched
-    with claimed(out, None, force=force, folders=(*FOLDERS, HEALTHY, LESIONED)):
+    with claimed(out, None, force=force, folders=(*FOLDERS, HEALTHY, LESIONED, PECTORAL)):
         for drawn in _after(first, pictures):
             with writing(out):
                 images.append(_write(out, drawn, seed))
@@ -197,20 +200,27 @@ def read_truth(folder: Path, image: Image) -> Truth | None:
     ------
     DecodeError
         A file of the truth is damaged, or of another size than the picture.
+    InputError
+        A part of the truth is missing.
     """
     name, shape = f"{image.name}.png", (image.rows, image.columns)
-    if image.lesions:
-        path, lesion = folder / HEALTHY / name, lesions_mask(image, folder)
-    else:
-        path, lesion = folder / LESIONED / name, None
+    path = folder / (HEALTHY if image.lesions else LESIONED) / name
     if not path.exists():
         return None
-    twin = read_picture(path)
-    if lesion is None:
-        lesion = read_picture(path.with_name(f"{image.name}-1.png")) > 0
-    if twin.shape != shape or lesion.shape != shape or twin.dtype != np.uint16:
-        raise InputError(f"the truth is not of {shape} as the picture", str(path), "make the phantoms again")
-    return Truth(twin.astype(np.uint16, copy=False), lesion)
+    twin = _read(path, shape)
+    if twin.dtype != np.uint16:
+        raise DecodeError("the truth is not 16 bit as the picture", str(path), _AGAIN)
+    place = path.with_name(f"{image.name}-1.png")
+    lesion = lesions_mask(image, folder) if image.lesions else _read(place, shape) > 0
+    muscle = np.zeros(shape, np.bool_) if image.view == "CC" else _read(folder / PECTORAL / name, shape) > 0
+    return Truth(twin.astype(np.uint16, copy=False), lesion, muscle)
+
+
+def _read(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    picture = read_picture(path)
+    if picture.shape != shape:
+        raise DecodeError(f"the truth is not of {shape} as the picture", str(path), _AGAIN)
+    return picture
 
 
 def _write(out: Path, drawn: Drawn, seed: int) -> Image:
@@ -243,6 +253,8 @@ def _write(out: Path, drawn: Drawn, seed: int) -> Image:
     write_picture(out / (HEALTHY if shown.lesions else LESIONED) / f"{name}.png", twin.picture)
     if twin.lesions:
         write_picture(out / LESIONED / f"{name}-1.png", twin.lesion)
+    if shown.view != "CC":
+        write_picture(out / PECTORAL / f"{name}.png", shown.muscle)
     return image
 
 

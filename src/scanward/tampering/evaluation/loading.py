@@ -68,6 +68,7 @@ def load_pictures(
             twin[i] = to_model(truth.twin, inside, preset.rows, preset.columns, placement=placement)[0]
             twinned[i] = True
             lesion = lesion | truth.lesion
+            pectoral[i] = mask_to_model(truth.pectoral, placement, preset.rows, preset.columns)
         if lesion.any():
             region[i] = mask_to_model(lesion, placement, preset.rows, preset.columns)
         if progress is not None:
