@@ -73,7 +73,9 @@ def test_a_generator_that_does_nothing_scores_nothing(everything: tuple[Confirma
 
 def test_the_truth_scores_all(everything: tuple[Confirmation, list[Seen]]) -> None:
     oracle = everything[0].find("truth")
-    assert oracle.verdict == "deceives every classifier, after every processing"
+    assert oracle.verdict == (
+        "deceives every classifier, after every processing; lesions are gone, insertions are plausible"
+    )
     assert oracle.removed.value == 1
     assert oracle.plausible.value == pytest.approx(everything[0].ceiling.value, abs=0.15)
     for name in ARCHITECTURES:
@@ -175,6 +177,19 @@ def test_a_code_for_one_classifier_is_found_out(data: Data, cache: Path) -> None
     assert found.removed.value < 0.1  # type: ignore[operator]
     assert found.plausible.value < 0.1  # type: ignore[operator]
     assert found.verdict == "deceives some classifiers only"
+
+
+def test_rubbish_deceives_and_is_called_so(data: Data, cache: Path) -> None:
+    """Noise over cancers, spots all over healthy ones: classifiers are lost, and nothing was removed or inserted."""
+    rng = torch.Generator().manual_seed(0)
+
+    def noise(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, -0.4) + 0.3 * torch.randn(x.shape, generator=rng)
+
+    rubbish = confirm(data, [Tamper("rubbish", noise, noise)], SETTINGS, cache=cache).find("rubbish")
+    assert rubbish.removed.value < 0.3  # type: ignore[operator]
+    assert rubbish.plausible.value < 0.1  # type: ignore[operator]
+    assert "are gone, insertions" not in rubbish.verdict
 
 
 def test_films_without_truth_can_be_evaluated(data: Data, cache: Path) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scanward.errors import SettingsError
 from scanward.tampering.evaluation import processing
 from scanward.tampering.evaluation.blobs import Yardstick, find_blob, grown, signal
-from scanward.tampering.evaluation.bootstrap import UNKNOWN, Draws, auc, delong_p
+from scanward.tampering.evaluation.bootstrap import UNKNOWN, Draws, Estimate, auc, delong_p
 from scanward.tampering.evaluation.classifiers import Classifier, Scores, train, youden
 from scanward.tampering.evaluation.measures import cycle_error, insertion, removal, spill
 from scanward.tampering.evaluation.results import (
@@ -192,16 +192,18 @@ class _Court:
         if seen is not None:
             seen(self._seen(tamper, made, scores, gone.remaining, put.plausible))
         percent = 50.0  # the grey range is 2
+        removed = draws.mean(on_cancer, np.where(np.isnan(gone.remaining), np.nan, gone.removed))
+        plausible = draws.mean(on_healthy, put.plausible)
         return TamperResult(
             name=tamper.name,
             kind=tamper.kind,
             told=tamper.told,
             detection=detection,
             by_classifier=by_classifier,
-            removed=draws.mean(on_cancer, np.where(np.isnan(gone.remaining), np.nan, gone.removed)),
+            removed=removed,
             remaining=draws.mean(on_cancer, gone.remaining),
             residue=draws.mean(on_cancer, gone.residue),
-            plausible=draws.mean(on_healthy, put.plausible),
+            plausible=plausible,
             in_place=draws.mean(on_healthy[put.plausible], in_place[put.plausible])
             if tamper.told
             else UNKNOWN,
@@ -220,7 +222,7 @@ class _Court:
                 on_cancer, percent * cycle_error(self.cancer.x, made.back_to_cancer, self.cancer.breast)
             ),
             seconds=made.seconds,
-            verdict=self._verdict(detection),
+            verdict=self._verdict(detection, removed, plausible),
         )
 
     def _heard(self, made: _Made) -> dict[str, Heard]:
@@ -278,8 +280,8 @@ class _Court:
             crossed=self.draws.mean(on_healthy[quiet], takes[quiet]),
         )
 
-    def _verdict(self, detection: Sequence[Detection]) -> str:
-        """One sentence that claims no more than the intervals do."""
+    def _verdict(self, detection: Sequence[Detection], removed: Estimate, plausible: Estimate) -> str:
+        """One sentence that claims no more than the intervals do: classifiers first, then the truth."""
         if not all(self.assessable.values()):
             return "not assessable"
         enough = {
@@ -289,11 +291,18 @@ class _Court:
             if d.condition == "both"
         }
         plainly = [good for (_, process), good in enough.items() if process == processing.PLAIN]
-        if all(enough.values()):
-            return "deceives every classifier, after every processing"
-        if all(plainly):
-            return "deceives every classifier, not after every processing"
-        return "deceives some classifiers only" if any(plainly) else "deceives no classifier"
+        if not all(plainly):
+            return "deceives some classifiers only" if any(plainly) else "deceives no classifier"
+        said = "deceives every classifier, "
+        said += "after every processing" if all(enough.values()) else "not after every processing"
+        short = [
+            what
+            for what, share in (("lesions are gone", removed), ("insertions are plausible", plausible))
+            if share.low is None or share.low < self.settings.least_share
+        ]
+        if short:
+            return f"{said}; but too few {' and too few '.join(short)}"
+        return f"{said}; lesions are gone, insertions are plausible"
 
     def _seen(
         self,

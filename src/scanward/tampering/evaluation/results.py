@@ -19,7 +19,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     ``least_auc`` is what a classifier must reach on genuine test pictures before anything is claimed by it;
     ``least_difference`` what the lower end of the paired difference of AUC must reach to be called a deception: a blur
-    costs a classifier a little, too.
+    costs a classifier a little, too. ``least_share`` is what the lower ends of the shares of lesions removed and of
+    plausible insertions must reach: rubbish deceives classifiers, too.
     """
 
     classifiers: tuple[str, ...] = ("plain", "smooth")
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processings: tuple[str, ...] = processing.DEFAULT
     least_auc: float = 0.90
     least_difference: float = 0.10
+    least_share: float = 0.5
     resamples: int = 2000
     level: float = 0.95
     seed: int = 0
