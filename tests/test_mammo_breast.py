@@ -150,6 +150,20 @@ def test_a_turned_circle_has_exactly_the_turned_pixels(
     assert np.array_equal(mirrored(before), after)
 
 
+def test_ties_fall_the_same_way_after_turning() -> None:
+    """Corners on whole pixels and tenths: many edges pass exactly between pixels, where rounding errors decide."""
+    generator = np.random.default_rng(0)
+    for number in range(1500):
+        corners = generator.integers(0, 300, (generator.integers(2, 7), 2)) / (10 if number % 2 else 1)
+        shape = (30, 27) if number % 2 else (300, 270)
+        outline = Lesion(outline=tuple((float(x), float(y)) for x, y in corners))
+        x, y, other = (float(value) for value in generator.integers(0, 270, 3) / 10)
+        circle = Lesion(circle=(x, y, abs(x - int(other))))  # passes through a pixel's centre when y is whole
+        for lesion, size in ((outline, shape), (circle, (30, 27))):
+            turned = lesion_mask(mirrored_lesion(lesion, size[1]), size)
+            assert np.array_equal(mirrored(lesion_mask(lesion, size)), turned), lesion
+
+
 def test_an_outline_is_filled_with_its_border() -> None:
     box = filled([(2, 3), (6, 3), (6, 5), (2, 5)], (10, 10))
     expected = np.zeros((10, 10), dtype=np.bool_)

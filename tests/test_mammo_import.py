@@ -337,6 +337,21 @@ def test_out_is_never_mixed_with_anything(tmp_path: Path) -> None:
     assert first.books.imported == 2
 
 
+def test_a_forced_import_that_fails_leaves_no_older_manifest(tmp_path: Path) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    kind = _founds(src, 2)
+    import_dataset(kind, src, out)
+
+    def read(folder: Path) -> Iterator[Found | Strange]:
+        yield next(kind.read(folder))
+        raise InputError("the list ends in the middle")
+
+    with pytest.raises(InputError, match="in the middle"):
+        import_dataset(_kind(read), src, out, force=True)
+    assert not (out / "manifest.json").exists()
+    assert import_dataset(kind, src, out).books.imported == 2
+
+
 def test_links_in_out_are_not_followed(tmp_path: Path) -> None:
     kind = _founds(tmp_path / "src", 1)
     (tmp_path / "precious").mkdir()
@@ -353,7 +368,7 @@ def test_two_imports_into_one_folder_do_not_meet(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with (out / "unfinished").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH)
         with pytest.raises(SettingsError, match="another import"):
             import_dataset(kind, tmp_path / "src", out)
     assert import_dataset(kind, tmp_path / "src", out).books.imported == 1

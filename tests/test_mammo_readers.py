@@ -176,6 +176,15 @@ def test_a_negative_slope_and_a_window_turn_the_picture_once(tmp_path: Path) -> 
     assert np.abs(pixels / 65535 - stored / 4095).max() < 1e-3
 
 
+def test_a_negative_slope_and_a_table_turn_the_picture_once(tmp_path: Path) -> None:
+    stored = breast_picture(bits=12)
+    curve = (np.arange(4096) * 16).astype(np.uint16)
+    ds = dataset(
+        4095 - stored, 12, RescaleSlope=-1, RescaleIntercept=4095, VOILUTSequence=_table(0, curve, 16)
+    )
+    assert np.array_equal(read_mammogram(save(ds, tmp_path / "a.dcm")).pixels, stored * 16)
+
+
 @pytest.mark.parametrize(("relationship", "sign"), [("LIN", 1), ("LIN", -1), ("LOG", 1), ("LOG", -1)])
 def test_raw_signal_becomes_bright_where_little_comes_through(
     tmp_path: Path, relationship: str, sign: int
