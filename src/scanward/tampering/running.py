@@ -200,7 +200,7 @@ def _facts(prepared: Prepared, preset: Preset, seed: int, world: int) -> Facts:
         patients=checkpoints.hashed(prepared.patients()),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         scanward=__version__,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
     )
 
 
