@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from house import SRC
+from house import REPOSITORY, SRC
 from scanward.cli.main import cli
 from scanward.config import PHANTOM_BOUNDS
 from scanward.errors import InputError, ScanwardError, SettingsError
@@ -37,6 +36,11 @@ from scanward.mammography.phantom_lesions import DIAMETER, EDGE_OF_MASK, Growth,
 from scanward.mammography.phantom_sets import draw_phantoms, read_truth, write_phantoms
 from scanward.mammography.pictures import lesion_mask, lesions_mask, load, read_picture
 from scanward.mammography.splits import check_disjoint, split_by_patient
+
+sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
+
+from benchmarks import phantoms
+from benchmarks.phantoms import exponent, tissue_exponent
 
 ILL = (Label.BENIGN, Label.MALIGNANT)
 
@@ -184,24 +188,6 @@ def test_another_process_draws_the_same_pixels() -> None:
     assert done.stdout.strip() == hashlib.sha256(here).hexdigest()
 
 
-def exponent(field: NDArray[np.float64], spacing: float, low: float, high: float) -> float:
-    """beta of a power spectrum 1/f^beta between two frequencies (cycles per mm), by a straight line through the
-    logarithms of the windowed periodogram, averaged over rings (the method of Heine et al. and Burgess)."""
-    window = np.hanning(field.shape[0])[:, None] * np.hanning(field.shape[1])[None, :]
-    power = np.abs(np.fft.fft2((field - field.mean()) * window)) ** 2
-    frequency = np.hypot(
-        np.fft.fftfreq(field.shape[0], spacing)[:, None], np.fft.fftfreq(field.shape[1], spacing)[None, :]
-    )
-    x, y = [], []
-    edges = np.geomspace(low, high, 9)
-    for inner, outer in pairwise(edges):
-        ring = (frequency >= inner) & (frequency < outer)
-        if ring.any():
-            x.append(np.log(frequency[ring]).mean())
-            y.append(np.log(power[ring].mean()))
-    return -float(np.polyfit(x, y, 1)[0])
-
-
 @pytest.mark.parametrize("beta", [2.0, 2.7, 3.0, 3.3])
 def test_random_fields_have_the_power_spectrum_that_is_asked_for(beta: float) -> None:
     fields = [power_law(np.random.default_rng(i), (256, 256), beta, 0.5) for i in range(12)]
@@ -211,14 +197,8 @@ def test_random_fields_have_the_power_spectrum_that_is_asked_for(beta: float) ->
 
 def test_the_whole_tissue_has_an_exponent_near_three() -> None:
     """Mammograms: beta 2.8 to 3 with a spread of some 0.3 (Burgess 1999; Heine et al. 1999)."""
-    found = []
-    for number in range(30):
-        one = phantom((7, number), 256, 256)
-        distance = np.asarray(scipy.ndimage.distance_transform_edt(one.breast))
-        row, column = map(int, np.unravel_index(int(distance.argmax()), distance.shape))
-        box = (slice(row - 48, row + 48), slice(max(column - 48, 0), max(column - 48, 0) + 96))
-        if one.breast[box].all() and one.breast[box].shape == (96, 96):
-            found.append(exponent(one.healthy[box] / FULL_SCALE, one.spacing, 1 / 30, 0.4))
+    drawn = [tissue_exponent(phantom((7, number), 256, 256)) for number in range(30)]
+    found = [beta for beta in drawn if beta is not None]
     assert len(found) > 10
     assert 2.6 < np.mean(found) < 3.4
     assert np.std(found) < 0.6
@@ -595,3 +575,37 @@ def test_lesions_are_as_large_as_they_are_said_to_be() -> None:
         assert (half.brightness, doubled.brightness) == pytest.approx(
             (grown.brightness / 2, grown.brightness * 2)
         )
+
+
+# --- what the page tells to run
+
+
+def test_the_benchmark_tells_what_brightness_alone_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert phantoms.main(["--quick", "--json", "--out", str(tmp_path / "told.json")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0.5 < told["brightness"]["32"]["brightest after a blur of 4 mm"]["value"] <= 1
+    faint = ["--quick", "--json", "--contrast", "0.01", "--out", str(tmp_path / "faint.json")]
+    assert phantoms.main(faint) == 0
+    fainter = json.loads(capsys.readouterr().out)["brightness"]["32"]["brightest pixel"]["value"]
+    assert fainter < told["brightness"]["32"]["brightest pixel"]["value"]
+
+
+def test_the_example_draws_one(tmp_path: Path) -> None:
+    example = REPOSITORY / "examples" / "phantom_mammogram.py"
+    env = {"PATH": str(tmp_path), "PYTHONPATH": str(SRC)}  # no screen, no viewer
+    done = subprocess.run(
+        [sys.executable, str(example), "3", str(tmp_path / "three.png")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=env,
+    )
+    assert done.stdout.startswith("malignant")
+    shown = read_picture(tmp_path / "three.png")
+    assert shown.shape == (256, 768)
+    ill, well, light = (shown[:, i : i + 256].astype(int) for i in (0, 256, 512))
+    assert (ill != well).any()
+    assert abs(ill - well - light).max() <= 1  # the last bit is lost three times
