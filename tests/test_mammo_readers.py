@@ -714,3 +714,21 @@ def test_windows_of_no_width_are_left_out(tmp_path: Path) -> None:
     path = dicom_file(tmp_path / "a.dcm", stored, WindowCenter=100, WindowWidth=0, VOILUTFunction="SIGMOID")
     assert np.array_equal(read_mammogram(path, curves="all").pixels, stored)
     assert dicom_pixels.window_of(dcmread(path)) is None
+
+
+@pytest.mark.parametrize(("option", "bits"), [("+eb", 8), ("+ee", 12)])
+def test_lossy_jpeg_by_dcmtk_is_nearly_equal_or_told(tmp_path: Path, option: str, bits: int) -> None:
+    program = shutil.which("dcmcjpeg")
+    if program is None:
+        pytest.skip("dcmcjpeg (Debian package dcmtk) is not installed")
+    down, right = np.mgrid[:96, :80]
+    stored = ((down + right) * ((1 << bits) - 1) // 176).astype(np.uint16)
+    plain = dicom_file(tmp_path / "plain.dcm", stored, bits)
+    subprocess.run([program, option, "+q", "95", str(plain), str(tmp_path / "a.dcm")], check=True, timeout=60)
+    if bits == 12:  # as pydicom has it, no decoder can be trusted with these
+        with pytest.raises(DecodeError, match="dcmdjpeg"):
+            read_mammogram(tmp_path / "a.dcm")
+        return
+    reading = read_mammogram(tmp_path / "a.dcm")
+    assert reading.bits == bits
+    assert np.abs(reading.pixels.astype(int) - stored).mean() < 0.01 * (1 << bits)

@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from scanward.errors import DecodeError
 from scanward.mammography import decode_apart
@@ -91,6 +98,12 @@ def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, b
                 str(path),
                 _TODO,
             )
+    if syntax == JPEGExtended12Bit and depth > 8:
+        raise DecodeError(
+            f"lossy JPEG of {depth} bits, for which there is no decoder here",
+            str(path),
+            "decompress it first, with dcmdjpeg of DCMTK for instance",
+        )
     with parsing("pixel data that cannot be decoded", path):
         kind = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
         if syntax == RLELossless:
