@@ -213,4 +213,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "guard_faults": late("guard_faults"),
     "guard_attacks": late("guard_attacks"),
     "guard_soak": late("guard_soak"),
+    "tampering_phantoms": late("tampering_phantoms"),
 }

@@ -47,6 +47,7 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "guard_faults": (late("guard_faults"), ["--seconds", "300", "--repeats", "2"]),
     "guard_attacks": (late("guard_attacks"), []),
     "guard_soak": (late("guard_soak"), ["--seconds", "600"]),  # a million commands: by hand
+    "tampering_phantoms": (late("tampering_phantoms"), []),
 }
 
 
