@@ -31,7 +31,7 @@ from scanward.errors import InputError, ScanwardError, SettingsError
 from scanward.mammography import Label, LesionKind, read_manifest
 from scanward.mammography.import_one import OutputError
 from scanward.mammography.inspecting import check, summarise
-from scanward.mammography.phantom import FULL_SCALE, Phantom, phantom, power_law
+from scanward.mammography.phantom import FULL_SCALE, HEIGHT_MM, Phantom, phantom, power_law
 from scanward.mammography.phantom_lesions import DIAMETER, EDGE_OF_MASK, Growth, draw_growth
 from scanward.mammography.phantom_sets import draw_phantoms, read_truth, write_phantoms
 from scanward.mammography.pictures import lesion_mask, lesions_mask, load, read_picture
@@ -590,6 +590,12 @@ def test_the_benchmark_tells_what_brightness_alone_tells(
     assert phantoms.main(faint) == 0
     fainter = json.loads(capsys.readouterr().out)["brightness"]["32"]["brightest pixel"]["value"]
     assert fainter < told["brightness"]["32"]["brightest pixel"]["value"]
+
+
+def test_the_page_says_the_sizes_that_are_drawn() -> None:
+    page = " ".join((REPOSITORY / "docs" / "mammography.md").read_text("utf-8").split())
+    assert f"A picture shows {HEIGHT_MM:.0f} mm from top to bottom" in page
+    assert f"masses of {DIAMETER[0]:.0f} to {DIAMETER[1]:.0f} mm" in page
 
 
 def test_the_example_draws_one(tmp_path: Path) -> None:
