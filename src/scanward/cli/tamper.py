@@ -13,6 +13,12 @@ def tamper_group() -> None:
     """Train a CycleGAN that inserts and removes lesions in mammograms, and apply it. For defence research only.
 
     Every picture that comes out says that it is modified. Nothing is ever sent to an archive.
+
+    \b
+    Example:
+      scanward mammo phantom phantoms/ --patients 400
+      scanward tamper train --data phantoms/ --preset scanward-64 --out run/
+      scanward tamper presets
     """
 
 

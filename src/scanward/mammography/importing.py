@@ -191,7 +191,9 @@ class _Ledger:
 
     def _job(self, found: Found) -> Job | None:
         where = self._where(found.path)
-        if ".." in found.path.parts or not found.path.is_relative_to(self.src):
+        # SRC itself may be given as ../data; nothing below it may lead out
+        inside = found.path.is_relative_to(self.src)
+        if not inside or ".." in found.path.relative_to(self.src).parts:
             self._enter("rejected", "path", where, "leads out of the source's folder")
             return None
         if not found.path.is_file():

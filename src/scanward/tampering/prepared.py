@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from scanward.errors import InputError, LeakError, SettingsError
+from scanward.errors import InputError, LeakError, LearningError, SettingsError
 from scanward.mammography.manifest import Image, Label, Manifest, read_manifest
 from scanward.mammography.pictures import lesions_mask, load
 from scanward.mammography.splits import Split, check_split
@@ -19,6 +21,7 @@ from scanward.tampering.presets import Preset
 from scanward.tampering.scaling import mask_to_model, to_model
 
 Progress = Callable[[int, int], None]
+_TYPES: dict[str, type[np.generic]] = {"grey": np.int16, "breast": np.uint8, "region": np.uint8}
 REGION_MARGIN = 1  # px at the model's size that a region reaches beyond the lesion's outline
 
 
@@ -143,6 +146,15 @@ def prepare(
     """
     manifest = read_manifest(data)
     chosen = choose(manifest, selection, preset.views, split)
+    if preset.generator.mask_channel:
+        # A cancer whose place is unknown cannot be shown to a model that is told the place.
+        chosen["cancer"] = [i for i in chosen["cancer"] if any(lesion.located for lesion in i.lesions)]
+        if not chosen["cancer"]:
+            raise InputError(
+                "no image of the domain cancer says where its lesion lies, and this preset needs that",
+                f"data set {manifest.kind}",
+                "use a preset without generator.mask_channel",
+            )
     mark = _fingerprint(manifest, chosen, preset)
     folder.mkdir(parents=True, exist_ok=True)
     total = sum(len(images) for images in chosen.values())
@@ -158,20 +170,13 @@ def prepare(
         name: _domain(data, images, preset, folder / f"{name}-{mark[:16]}", tick)
         for name, images in chosen.items()
     }
-    prepared = Prepared(
+    return Prepared(
         healthy=domains["healthy"],
         cancer=domains["cancer"],
         fingerprint=mark,
         kind=manifest.kind,
         phantom=manifest.phantom,
     )
-    if preset.generator.mask_channel and not (prepared.cancer.region > 0).any():
-        raise InputError(
-            "no image of the domain cancer says where its lesion lies, and this preset needs that",
-            f"data set {manifest.kind}",
-            "use a preset without generator.mask_channel",
-        )
-    return prepared
 
 
 def _fingerprint(manifest: Manifest, chosen: dict[str, list[Image]], preset: Preset) -> str:
@@ -185,19 +190,11 @@ def _fingerprint(manifest: Manifest, chosen: dict[str, list[Image]], preset: Pre
 
 
 def _domain(data: Path, images: list[Image], preset: Preset, stem: Path, tick: Callable[[], None]) -> Domain:
-    if preset.generator.mask_channel:
-        # A cancer whose place is unknown cannot be shown to a model that is told the place.
-        images = [i for i in images if not i.lesions or any(lesion.located for lesion in i.lesions)]
     shape = (len(images), preset.rows, preset.columns)
-    paths = {key: stem.with_name(f"{stem.name}-{key}.npy") for key in ("grey", "breast", "region")}
+    paths = {key: stem.with_name(f"{stem.name}-{key}.raw") for key in _TYPES}
     if not all(path.exists() for path in paths.values()):
         drafts = {key: path.with_suffix(".part") for key, path in paths.items()}
-        arrays = {
-            key: np.lib.format.open_memmap(
-                drafts[key], mode="w+", dtype=np.int16 if key == "grey" else np.uint8, shape=shape
-            )
-            for key in paths
-        }
+        arrays = {key: _reserved(drafts[key], _TYPES[key], shape) for key in paths}
         for index, image in enumerate(images):
             pixels, breast = load(data, image)
             grey, shown, placement = to_model(pixels, breast, preset.rows, preset.columns, preset.framing)
@@ -212,10 +209,35 @@ def _domain(data: Path, images: list[Image], preset: Preset, stem: Path, tick: C
     return Domain(
         names=tuple(image.name for image in images),
         patients=tuple(image.patient for image in images),
-        grey=np.load(paths["grey"], mmap_mode="r"),
-        breast=np.load(paths["breast"], mmap_mode="r"),
-        region=np.load(paths["region"], mmap_mode="r"),
+        grey=_mapped(paths["grey"], _TYPES["grey"], shape),
+        breast=_mapped(paths["breast"], _TYPES["breast"], shape),
+        region=_mapped(paths["region"], _TYPES["region"], shape),
     )
+
+
+def _reserved(path: Path, kind: type[np.generic], shape: tuple[int, int, int]) -> np.memmap[Any, Any]:
+    """A file with its room taken beforehand: on a full disk, writing to mapped memory would kill the process."""
+    size = max(int(np.prod(shape)) * np.dtype(kind).itemsize, 1)
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LearningError(
+            f"no room for the prepared pictures: {error.strerror}",
+            str(path.parent),
+            "make room, run it again",
+        ) from error
+    return np.memmap(path, kind, "r+", shape=shape)
+
+
+def _mapped(path: Path, kind: type[np.generic], shape: tuple[int, int, int]) -> NDArray[Any]:
+    wanted = int(np.prod(shape)) * np.dtype(kind).itemsize
+    if path.stat().st_size < wanted:
+        raise InputError(
+            "the prepared pictures are cut off", str(path), "remove this folder and run it again"
+        )
+    return np.memmap(path, kind, "r", shape=shape)
 
 
 def refuse_overlap(trained_on: set[str], tested_on: set[str]) -> None:

@@ -67,8 +67,8 @@ class DiscriminatorSettings(_Struct, frozen=True):
 class LossSettings(_Struct, frozen=True):
     """Weights. The adversarial loss is least squares (Mao et al. 2017) with weight 1; all others are mean |.|.
 
-    ``cycle_healthy`` weighs healthy -> insert -> remove, ``cycle_cancer`` cancer -> remove -> insert. ``focus`` is the share
-    of the adversarial loss that goes by the patches over the region alone (needs ``mask_channel``).
+    ``cycle_healthy`` weighs healthy -> insert -> remove, ``cycle_cancer`` cancer -> remove -> insert.
+    ``focus`` is the share of the adversarial loss that goes by the patches over the region alone (needs the mask).
     """
 
     cycle_healthy: Weight = 10.0
@@ -162,6 +162,13 @@ class Preset(_Struct, frozen=True):
 _BECKER_AUGMENTATION = Augmentation(share=0.9, rotate=4.0, scale=(0.98, 1.13), contrast=(0.08, 1.2))
 _OURS_AUGMENTATION = Augmentation(share=0.9, rotate=8.0, scale=(0.95, 1.1), contrast=(0.9, 1.1), shift=0.03)
 
+_OURS_GENERATOR = GeneratorSettings(
+    filters=16, blocks=4, upsampling="nearest", output="residual", mask_channel=True, confine=True
+)
+_OURS_LARGE_GENERATOR = msgspec.structs.replace(_OURS_GENERATOR, filters=64, blocks=9)
+_OURS_LOSSES = LossSettings(cycle_healthy=5.0, cycle_cancer=2.0, focus=0.8)
+_GPU = Execution(precision="bfloat16", channels_last=True, compile=True)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -206,6 +213,70 @@ PRESETS: dict[str, Preset] = {
             losses=LossSettings(identity_mapping=5.0),
             optimiser=OptimiserSettings(steps=4000),
             augmentation=Augmentation(share=1.0, shift=0.05, flip_rows=True),
+        ),
+        Preset(
+            name="scanward-64",
+            about="Ours, small: region as a second channel, confined residual, nearest upsampling, spectral norm, EMA.",
+            rows=64,
+            columns=64,
+            generator=_OURS_GENERATOR,
+            discriminator=DiscriminatorSettings(filters=32, layers=2, spectral_norm=True),
+            losses=_OURS_LOSSES,
+            optimiser=OptimiserSettings(
+                generator_rate=5e-4, discriminator_rate=5e-4, batch=4, steps=1000, ema=0.99
+            ),
+        ),
+        Preset(
+            name="scanward-64-free",
+            about="Ours without a region: the generator finds or chooses the place itself, as in the study.",
+            rows=64,
+            columns=64,
+            generator=GeneratorSettings(filters=16, blocks=4, upsampling="nearest", output="residual"),
+            discriminator=DiscriminatorSettings(filters=32, layers=2, spectral_norm=True),
+            losses=LossSettings(cycle_healthy=5.0, cycle_cancer=2.0, change=1.0),
+            optimiser=OptimiserSettings(
+                generator_rate=5e-4, discriminator_rate=5e-4, batch=4, steps=3000, ema=0.99
+            ),
+        ),
+        Preset(
+            name="scanward-128",
+            about="Ours at 128 x 128, framed to the breast, for small real data sets on a CPU.",
+            rows=128,
+            columns=128,
+            framing="breast",
+            generator=_OURS_GENERATOR,
+            discriminator=DiscriminatorSettings(filters=32, layers=3, spectral_norm=True),
+            losses=_OURS_LOSSES,
+            optimiser=OptimiserSettings(
+                generator_rate=4e-4, discriminator_rate=4e-4, batch=2, steps=3000, ema=0.995
+            ),
+            augmentation=_OURS_AUGMENTATION,
+        ),
+        Preset(
+            name="scanward-256",
+            about="Ours at 256 x 256, for a GPU: bf16, channels last, compiled.",
+            rows=256,
+            columns=256,
+            framing="breast",
+            generator=_OURS_LARGE_GENERATOR,
+            discriminator=DiscriminatorSettings(spectral_norm=True),
+            losses=_OURS_LOSSES,
+            optimiser=OptimiserSettings(batch=8, steps=40_000, ema=0.999),
+            augmentation=_OURS_AUGMENTATION,
+            execution=_GPU,
+        ),
+        Preset(
+            name="scanward-512",
+            about="Ours at 512 x 408, for a GPU: bf16, channels last, compiled.",
+            rows=512,
+            columns=408,
+            framing="breast",
+            generator=_OURS_LARGE_GENERATOR,
+            discriminator=DiscriminatorSettings(spectral_norm=True),
+            losses=_OURS_LOSSES,
+            optimiser=OptimiserSettings(batch=4, steps=100_000, ema=0.999),
+            augmentation=_OURS_AUGMENTATION,
+            execution=_GPU,
         ),
     )
 }
