@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from scanward.mammography.pictures import Mask, Pixels
 
 WHITE = 0.8  # grey level that the bright end of the breast's tissue gets: room above it for a brighter lesion
-BRIGHT = 99.5  # percentile inside the breast that counts as its bright end
+# The bright end is so many times the upper quartile inside the breast. A high percentile would be set by the lesion
+# itself: on phantoms the 99.5th alone tells cancer from healthy with an AUC of 0.89, and all else gets darker with it.
+QUARTILE, BRIGHT = 75, 1.8
 MARGIN = 0.02  # of the picture's sides, left around the breast with framing "breast"
 
 Grey = NDArray[np.float32]
@@ -52,7 +54,7 @@ def place(
         width=width,
         rows=min(rows, max(1, round(height * scale))),
         columns=min(columns, max(1, round(width * scale))),
-        white=max(float(np.percentile(inside, BRIGHT)), 1.0),
+        white=max(BRIGHT * float(np.percentile(inside, QUARTILE)), 1.0),
     )
 
 
