@@ -14,6 +14,7 @@ from scanward.errors import InputError, LeakError, LearningError, SettingsError
 from scanward.tampering.checkpoints import hashed
 from scanward.tampering.evaluation import processing
 from scanward.tampering.evaluation.blobs import Yardstick, find_blob, signal
+from scanward.tampering.evaluation.classifiers import scaled
 from scanward.tampering.evaluation.controls import biharmonic, classical, harmonic, identity, truth
 from scanward.tampering.evaluation.measures import cycle_error, insertion, removal, spill
 from scanward.tampering.evaluation.sets import Data, Pictures
@@ -273,8 +274,9 @@ def test_a_broken_generator_is_refused(alter: object) -> None:
 
 def test_a_patient_in_two_parts_is_a_leak() -> None:
     other = toys(5, 8)
-    with pytest.raises(LeakError, match="patient"):
-        Data(learn=other, validate=toys(5, 9), test=other)
+    again = replace(toys(5, 10), patients=(*other.patients[:2], *toys(5, 10).patients[2:]))
+    with pytest.raises(LeakError, match=r"1 patient in two parts \('learn' and 'test'\)"):
+        Data(learn=other, validate=toys(5, 9), test=again)
     with pytest.raises(LeakError, match="generator's training"):
         Data(
             learn=other,
@@ -300,6 +302,14 @@ def test_pictures_of_half_a_shape_are_refused() -> None:
         replace(SET, breast=SET.breast[:, :-1])
     with pytest.raises(ValueError, match="finite"):
         replace(SET, x=np.full_like(SET.x, np.nan))
+
+
+def test_a_lesion_does_not_move_the_scale_that_classifiers_see() -> None:
+    """The same tissue looks the same whether a lesion lies in it or not: no grey scale may tell the label."""
+    having, without = scaled(CANCER.x, CANCER.breast), scaled(CANCER.twin, CANCER.breast)
+    far = CANCER.breast & (np.abs(CANCER.x - CANCER.twin) < 1e-4)
+    assert np.abs(having - without)[far].mean() < 0.02
+    assert scaled((CANCER.x + 1) * 0.5 - 1, CANCER.breast) == pytest.approx(having, abs=1e-5)
 
 
 def test_the_light_of_a_lesion_is_picture_minus_twin() -> None:
