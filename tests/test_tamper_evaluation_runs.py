@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from benchmarks import tampering_phantoms
+from benchmarks.common import plain
 from click.testing import CliRunner
 
 from scanward.cli.main import cli
@@ -183,6 +185,17 @@ def test_sheets_of_pictures_are_marked(result: tuple[Confirmation, Path]) -> Non
         letters, outline = mark_masks(sheet.shape, "MODIFIED PHANTOMS")
         assert letters.sum() > 500
         assert sheet[letters].min() > sheet[outline].max()
+
+
+def test_the_page_is_written_from_the_result_file(result: tuple[Confirmation, Path]) -> None:
+    told = {
+        "confirmation": json.loads(json.dumps(plain(result[0]))),
+        "training": [{"preset": "reference-64", "seed": 3, "steps": 1}],
+        "options": {"size": SIDE, "contrast": 2.0, "women": 4},
+    }
+    page = tampering_phantoms.report(told)
+    assert "`reference-64` seed 3 (1 steps)" in page
+    assert page.endswith(markdown(result[0]))
 
 
 def test_two_models_that_see_differently_are_refused(folder: Path, tmp_path: Path) -> None:
