@@ -214,4 +214,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "guard_attacks": late("guard_attacks"),
     "guard_soak": late("guard_soak"),
     "tampering_phantoms": late("tampering_phantoms"),
+    "tampering_speed": late("tampering_speed"),
 }

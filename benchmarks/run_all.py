@@ -36,6 +36,7 @@ def late(name: str) -> Callable[[Sequence[str]], Any]:
 RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "latency": (latency.main, []),
     "throughput": (throughput.main, []),
+    "tampering_speed": (late("tampering_speed"), []),
     "detection": (detection.main, ["--examinations", "6000", "--per-attack", "200", "--jobs", "2"]),
     "real_recordings": (real_recordings.main, []),
     "calibration": (calibration.main, []),
