@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from benchmarks import tampering_phantoms
-from benchmarks.common import plain
 from click.testing import CliRunner
 
+from house import REPOSITORY
 from scanward.cli.main import cli
 from scanward.errors import InputError, LeakError, SettingsError
 from scanward.mammography.manifest import read_manifest, write_manifest
@@ -29,6 +29,11 @@ from scanward.tampering.marking import mark_masks
 from scanward.tampering.prepared import Selection
 from scanward.tampering.presets import PRESETS, Preset, change
 from scanward.tampering.running import Settings, train
+
+sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
+
+from benchmarks import tampering_phantoms
+from benchmarks.common import plain
 
 SIDE = 32
 
