@@ -152,6 +152,8 @@ def train_command(
         trained = train(
             data, preset, run, selection, settings, split=split, progress=training, preparing=preparing
         )
+    if trained.rank > 0:  # under torchrun one process speaks for all
+        return
     for remark in trained.remarks:
         note(remark)
     result: dict[str, Any] = {

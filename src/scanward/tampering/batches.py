@@ -141,4 +141,6 @@ def augment(
     grid = F.affine_grid(torch.from_numpy(matrix), list(grey.shape), align_corners=False)
     brighter = (grey + 1) * contrast[:, None, None, None]
     turned = F.grid_sample(brighter, grid, padding_mode="border", align_corners=False) - 1
-    return turned.clamp(-1, 1), F.grid_sample(region, grid, mode="nearest", align_corners=False)
+    return turned.clamp(-1, 1), F.grid_sample(
+        region, grid, mode="nearest", padding_mode="border", align_corners=False
+    )

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +29,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from scanward.config import TAMPERING_BOUNDS
-from scanward.errors import DecodeError, InputError, LearningError, ScanwardError
+from scanward.errors import DecodeError, InputError, LearningError, ScanwardError, SettingsError
 from scanward.tampering.networks import Generator
 from scanward.tampering.presets import Preset, fingerprint
 
 FORMAT = "scanward-tampering-1"
+_NAME = re.compile(r"checkpoint-\d{9,}\.safetensors")
 KEPT = 2  # checkpoints of a run; the older one is for the day the newer one is damaged
 Direction = Literal["insert", "remove"]
 
@@ -86,14 +89,22 @@ def write(run: Path, tensors: Mapping[str, Tensor], facts: Facts) -> Path:
         draft.replace(path)
         _sync_folder(run)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise LearningError(
             f"the checkpoint cannot be written: {error.strerror}",
             str(path),
             "make room and run the same command again: it goes on from the checkpoint before",
         ) from error
-    for old in checkpoints(run)[:-KEPT]:
-        old.unlink(missing_ok=True)
+    with suppress(OSError):  # what cannot be removed now is removed after the next one
+        found = checkpoints(run)
+        here = found.index(path)
+        for damaged in found[here + 1 :]:
+            # A run goes on from its newest whole checkpoint: what is newer than this was passed over. Counted among
+            # the kept, it would push whole ones out.
+            damaged.replace(damaged.with_suffix(".damaged"))
+        for old in found[: max(here + 1 - KEPT, 0)]:
+            old.unlink(missing_ok=True)
     return path
 
 
@@ -127,9 +138,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], Facts]:
         tensors = load_tensors(data)
         facts = msgspec.json.decode(metadata["scanward"], type=Facts)
         facts.preset.check()
+        if _NAME.fullmatch(path.name) and path.name != name_of(facts.step):
+            raise ValueError("name and step")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", str(path), "check the path") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, SettingsError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DecodeError(
             f"not a whole checkpoint: {type(error).__name__}",
             str(path),

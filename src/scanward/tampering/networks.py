@@ -145,12 +145,16 @@ def _initialise(network: nn.Module) -> None:
 
 
 def _icnr(generator: Generator) -> None:
-    """Start transposed upsampling with equal sub-kernels (Aitken et al. 2017): no checkerboard at first.
+    """Start transposed upsampling with sub-kernels of equal sums (after Aitken et al. 2017): no checkerboard at first.
 
-    After nearest-neighbour upsampling there are no sub-kernels, and the option changes nothing.
+    A 3x3 kernel of stride 2 has sub-kernels of 1, 2, 2 and 4 taps, one for each position in 2x2 output pixels; a tent
+    over its centre makes it linear interpolation, so that each gets the same sum. After nearest-neighbour upsampling
+    there are no sub-kernels, and the option changes nothing.
     """
+    tent = torch.tensor([0.5, 1.0, 0.5])
     for module in generator.modules():
         if isinstance(module, nn.ConvTranspose2d):
-            weight = module.weight
-            with torch.no_grad():  # the same 3x3 kernel blurred: every output pixel gets the same sum
-                weight.copy_(F.avg_pool2d(weight, 3, 1, 1, count_include_pad=False))
+            normed = getattr(module, "parametrizations", None)  # with spectral norm the weight is computed
+            weight = module.weight if normed is None else normed.weight.original
+            with torch.no_grad():
+                weight.copy_(weight[:, :, 1:2, 1:2] * tent[:, None] * tent)

@@ -142,7 +142,9 @@ def prepare(
     Raises
     ------
     InputError, DecodeError
-        See `choose`; a picture that cannot be read.
+        See `choose`; a picture that cannot be read, or that is not the one that was imported.
+    LearningError
+        The folder cannot be written to, or has no room.
     """
     manifest = read_manifest(data)
     chosen = choose(manifest, selection, preset.views, split)
@@ -156,7 +158,6 @@ def prepare(
                 "use a preset without generator.mask_channel",
             )
     mark = _fingerprint(manifest, chosen, preset)
-    folder.mkdir(parents=True, exist_ok=True)
     total = sum(len(images) for images in chosen.values())
     done = 0
 
@@ -166,10 +167,18 @@ def prepare(
         if progress is not None:
             progress(done, total)
 
-    domains = {
-        name: _domain(data, images, preset, folder / f"{name}-{mark[:16]}", tick)
-        for name, images in chosen.items()
-    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        domains = {
+            name: _domain(data, images, preset, folder / f"{name}-{mark[:16]}", tick)
+            for name, images in chosen.items()
+        }
+    except OSError as error:
+        raise LearningError(
+            f"the prepared pictures cannot be written: {error.strerror}",
+            str(folder),
+            "make room, run it again",
+        ) from error
     return Prepared(
         healthy=domains["healthy"],
         cancer=domains["cancer"],
@@ -196,7 +205,7 @@ def _domain(data: Path, images: list[Image], preset: Preset, stem: Path, tick: C
         drafts = {key: path.with_suffix(".part") for key, path in paths.items()}
         arrays = {key: _reserved(drafts[key], _TYPES[key], shape) for key in paths}
         for index, image in enumerate(images):
-            pixels, breast = load(data, image)
+            pixels, breast = load(data, image, verify=True)
             grey, shown, placement = to_model(pixels, breast, preset.rows, preset.columns, preset.framing)
             region = mask_to_model(lesions_mask(image, data), placement, preset.rows, preset.columns)
             arrays["grey"][index] = np.rint(grey * 32767)

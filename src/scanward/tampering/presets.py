@@ -137,12 +137,24 @@ class Preset(_Struct, frozen=True):
         Raises
         ------
         SettingsError
-            Sides that are no multiple of 4, or ``confine`` without what it needs.
+            Sides that are no multiple of 4 or too small for the discriminator, or ``confine`` without what it needs.
         """
         if self.rows % 4 or self.columns % 4:
             raise SettingsError(
                 f"{self.rows} x {self.columns} pixels", self.name, "both sides must be multiples of 4"
             )
+        judged = (self.rows, self.columns)
+        for index in range(self.discriminator.layers + 2):  # 4x4, padding 1; the last two of stride 1
+            stride = 2 if index < self.discriminator.layers else 1
+            judged = ((judged[0] - 2) // stride + 1, (judged[1] - 2) // stride + 1)
+            normed = 0 < index <= self.discriminator.layers  # of a single value nothing is left
+            if min(judged) < 1 or (normed and judged == (1, 1)):
+                raise SettingsError(
+                    f"{self.rows} x {self.columns} pixels are too few for discriminator.layers "
+                    f"{self.discriminator.layers}",
+                    self.name,
+                    "set fewer layers, or larger sides",
+                )
         if self.generator.confine and not (
             self.generator.mask_channel and self.generator.output == "residual"
         ):

@@ -3,7 +3,7 @@
 ::
 
     RUN/checkpoint-*.safetensors   the two newest
-    RUN/curve.csv                  losses, mean over every 50 steps
+    RUN/curve.csv                  losses, mean over every 50 steps; curve.open.json: sums of the next row
     RUN/curves.png                 the same, drawn
     RUN/sheet-000004000.png        genuine, altered, change, back again; marked as modified
     RUN/model-card.md              what it is, of what, for what
@@ -13,10 +13,8 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,21 +24,21 @@ from typing import Protocol
 
 import msgspec
 import torch
-import torch.distributed as dist
 
 from scanward import __version__
-from scanward.errors import InputError, LearningError, SettingsError
+from scanward.errors import InputError, LearningError
 from scanward.mammography.splits import Split
 from scanward.tampering import checkpoints
 from scanward.tampering.batches import Batches
 from scanward.tampering.checkpoints import Facts
+from scanward.tampering.curve import Curve
 from scanward.tampering.prepared import Prepared, Selection, prepare
 from scanward.tampering.presets import Preset
+from scanward.tampering.processes import decided, joined, wait
 from scanward.tampering.sheets import draw_curves, draw_sheet
 from scanward.tampering.state import State
 from scanward.tampering.training import Losses, steps
 
-LOG_EVERY = 50  # steps of which one row of the curve is the mean
 CURVE = "curve.csv"
 
 
@@ -74,6 +72,7 @@ class Trained:
     begun_at: int  # step
     seconds: float
     remarks: tuple[str, ...]
+    rank: int = 0  # of this process under torchrun
 
 
 def train(
@@ -101,26 +100,25 @@ def train(
     settings = settings or Settings()
     preset.check()
     with ExitStack() as stack:
-        rank, world, device = stack.enter_context(_processes(settings))
+        rank, world, device = stack.enter_context(joined(settings.device, settings.threads))
         _make_folder(run)
         if rank == 0:
             stack.enter_context(_alone(run))
             prepared = prepare(
                 data, preset, selection or Selection(), run / "prepared", split=split, progress=preparing
             )
-        if world > 1:
-            dist.barrier()
-            if rank > 0:  # finds what rank 0 made
-                prepared = prepare(data, preset, selection or Selection(), run / "prepared", split=split)
+        wait(world)
+        if rank > 0:  # finds what rank 0 made
+            prepared = prepare(data, preset, selection or Selection(), run / "prepared", split=split)
         return _train(prepared, preset, run, settings, progress, rank=rank, world=world, device=device)
 
 
-def total_steps(preset: Preset, prepared: Prepared) -> int:
-    """Steps of a run: the preset's, or its epochs through the larger domain."""
+def total_steps(preset: Preset, prepared: Prepared, world: int = 1) -> int:
+    """Steps of a run: the preset's, or its epochs through the larger domain; each process takes a batch of its own."""
     optimiser = preset.optimiser
     if optimiser.epochs == 0:
         return optimiser.steps
-    per_epoch = -(-max(len(prepared.healthy), len(prepared.cancer)) // optimiser.batch)
+    per_epoch = -(-max(len(prepared.healthy), len(prepared.cancer)) // (optimiser.batch * world))
     return optimiser.epochs * per_epoch
 
 
@@ -135,51 +133,59 @@ def _train(
     world: int,
     device: torch.device,
 ) -> Trained:
-    total = total_steps(preset, prepared)
+    total = total_steps(preset, prepared, world)
     state = State(preset, total, settings.seed, device, world)
     facts = _facts(prepared, preset, settings.seed, world)
     remarks: list[str] = []
+    path = run / checkpoints.name_of(0)
     if checkpoints.checkpoints(run):
         tensors, found, path, remarks = checkpoints.newest(run)
         checkpoints.same_training(found, facts, run)
         state.load(tensors, found.step, path, rank)
         del tensors
     begun_at, began = state.step, time.monotonic()
-    path = checkpoints.checkpoints(run)[-1] if state.step else run / checkpoints.name_of(0)
     batches = Batches(prepared, preset, settings.seed, device)
     end = min(total, settings.stop_at or total)
-    curve = _Curve(run / CURVE, state.step) if rank == 0 else None
+    curve = Curve(run / CURVE, state.step) if rank == 0 else None
     next_save = time.monotonic() + settings.save_seconds
 
     def save() -> Path:
+        state.refuse_spoilt()
         tensors = state.tensors()  # every rank takes part
         if rank > 0:
             return run / checkpoints.name_of(state.step)
         if curve is not None:
-            curve.flush()
+            curve.flush(state.step)
         return checkpoints.write(run, tensors, _at(facts, state.step))
 
+    def draw() -> None:
+        drawn = run / f"sheet-{state.step:09d}.png"
+        if rank == 0 and (
+            state.step >= end or (settings.sheet_steps and not state.step % settings.sheet_steps)
+        ):
+            with _disk(drawn):
+                draw_sheet(state, batches, preset, drawn, phantom=prepared.phantom)
+
+    if state.step and not (run / f"sheet-{state.step:09d}.png").exists():
+        draw()  # killed between checkpoint and sheet
     for losses in steps(state, batches, preset, rank=rank, world=world) if state.step < end else ():
         if curve is not None:
             curve.add(state.step, losses)
             if progress is not None:
                 progress(state.step, total, curve.latest)
         last = state.step >= end
-        due = time.monotonic() >= next_save
-        if world > 1:  # one clock decides for all: rank 0's
-            word = torch.tensor(float(due), device=device)
-            dist.broadcast(word, 0)
-            due = bool(word)
-        if due or last:
+        if decided(last or time.monotonic() >= next_save, world, device):
             path = save()
             next_save = time.monotonic() + settings.save_seconds
-        if rank == 0 and (last or (settings.sheet_steps and state.step % settings.sheet_steps == 0)):
-            draw_sheet(state, batches, preset, run / f"sheet-{state.step:09d}.png", phantom=prepared.phantom)
+        draw()
         if last:
             break
     if rank == 0:
-        draw_curves(run / CURVE, run / "curves.png")
-    return Trained(run, path, _at(facts, state.step), begun_at, time.monotonic() - began, tuple(remarks))
+        with _disk(run / "curves.png"):
+            draw_curves(run / CURVE, run / "curves.png")
+    return Trained(
+        run, path, _at(facts, state.step), begun_at, time.monotonic() - began, tuple(remarks), rank
+    )
 
 
 def _at(facts: Facts, step: int) -> Facts:
@@ -214,89 +220,29 @@ def _make_folder(run: Path) -> None:
 @contextmanager
 def _alone(run: Path) -> Iterator[None]:
     """Hold the run's lock: two trainings in one folder would overwrite each other."""
-    with (run / "lock").open("w") as file:
+    with ExitStack() as stack:
         try:
+            file = stack.enter_context((run / "lock").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
                 "another process is training here", str(run), "wait for it, or give another --out"
             ) from error
+        except OSError as error:
+            raise InputError(
+                f"cannot be written to: {error.strerror}", str(run), "give another --out"
+            ) from error
         yield
 
 
 @contextmanager
-def _processes(settings: Settings) -> Iterator[tuple[int, int, torch.device]]:
-    """Rank, number of processes and device; under torchrun joins the group it describes."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError("there is no CUDA device", "--device", "use --device cpu")
-    if name == "cuda":
-        name = f"cuda:{local}"
+def _disk(path: Path) -> Iterator[None]:
+    """Whatever the disk refuses to hold beside checkpoints."""
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"no such device '{name}'", "--device", "use auto, cpu or cuda") from error
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) // world))
-    if world > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield rank, world, device
-    finally:
-        torch.set_num_threads(before)
-        if world > 1:
-            dist.destroy_process_group()
-
-
-class _Curve:
-    """Losses as CSV, a mean per `LOG_EVERY` steps; rows after the checkpoint that is gone on from are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        self._rows: list[dict[str, str]] = []
-        if step and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if _step_of(row) <= step]
-        self._sums: Losses = {}
-        self._count = 0
-        self.latest: Losses = {}
-
-    def add(self, step: int, losses: Losses) -> None:
-        if losses:
-            self._count += 1
-            for name, value in losses.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value
-        if step % LOG_EVERY == 0 and self._count:
-            self.latest = {name: value / self._count for name, value in self._sums.items()}
-            self._rows.append({"step": str(step)} | {name: f"{v:.6g}" for name, v in self.latest.items()})
-            self._sums, self._count = {}, 0
-
-    def flush(self) -> None:
-        if not self._rows:
-            return
-        draft = self._path.with_suffix(".part")
-        try:
-            with draft.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(self._rows[-1]), extrasaction="ignore", restval="")
-                writer.writeheader()
-                writer.writerows(self._rows)
-            draft.replace(self._path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise LearningError(
-                f"the curve cannot be written: {error.strerror}",
-                str(self._path),
-                "make room and run the same command again: it goes on from the last checkpoint",
-            ) from error
-
-
-def _step_of(row: dict[str, str]) -> int:
-    try:
-        return int(row.get("step") or 0)
-    except ValueError:
-        return 0
+        yield
+    except OSError as error:
+        raise LearningError(
+            f"the picture cannot be written: {error.strerror}",
+            str(path),
+            "make room and run the same command again: it goes on from the last checkpoint",
+        ) from error

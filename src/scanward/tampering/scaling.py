@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional as F
 
 from scanward.mammography.pictures import Mask, Pixels
@@ -78,12 +79,29 @@ def to_model(
 
 
 def mask_to_model(mask: Mask, placement: Placement, rows: int, columns: int) -> Mask:
-    """A mask of the picture's size as the model is shown it; a small lesion keeps at least one pixel."""
+    """A mask of the picture's size as the model is shown it; each lesion in the frame keeps at least one pixel."""
     shown = np.zeros((rows, columns), dtype=np.bool_)
     scaled = _resize(_frame(mask, placement).astype(np.float32), placement.rows, placement.columns)
     least = 0.5 if scaled.max(initial=0) >= 0.5 else max(scaled.max(initial=0) * 0.999, 1e-9)
     shown[: placement.rows, : placement.columns] = scaled >= least
+    _keep_small(_frame(mask, placement), scaled, shown)
     return shown
+
+
+def _keep_small(mask: NDArray[np.generic], scaled: Grey, shown: Mask) -> None:
+    """Give each connected part of a mask that vanished beside a larger one its strongest pixel."""
+    parts, number = ndimage.label(mask, np.ones((3, 3), np.bool_))
+    if number < 2:
+        return
+    down, across = np.nonzero(parts)
+    part = parts[down, across] - 1
+    at = (down * scaled.shape[0] // mask.shape[0], across * scaled.shape[1] // mask.shape[1])
+    kept = np.zeros(number, np.bool_)
+    kept[part[shown[at]]] = True
+    order = np.lexsort((scaled[at], part))
+    last = np.flatnonzero(np.append(np.diff(part[order]) != 0, True))  # the strongest pixel of each part
+    lost = order[last][~kept]
+    shown[at[0][lost], at[1][lost]] = True
 
 
 def difference_to_picture(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from scanward.mammography.pictures import write_picture
+from scanward.tampering.curve import read_rows
 from scanward.tampering.marking import stamp
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ def _strip(pictures: torch.Tensor) -> NDArray[np.uint8]:
 
 def draw_curves(table: Path, path: Path) -> None:
     """Draw ``curve.csv`` as PNG; nothing when there are no rows yet."""
-    if not table.exists():
-        return
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     if not rows:
         return
     import matplotlib
@@ -84,10 +81,12 @@ def draw_curves(table: Path, path: Path) -> None:
         if name == "step":
             continue
         axes = left if name in ("insert", "remove", "judge cancer", "judge healthy") else right
-        axes.plot(steps, [float(row[name] or "nan") for row in rows], label=name, linewidth=1)
+        axes.plot(steps, [float(row[name]) for row in rows], label=name, linewidth=1)
     for axes, title in ((left, "adversarial losses"), (right, "reconstruction losses")):
         axes.set(title=title, xlabel="step")
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
     figure.suptitle("Losses of a CycleGAN say little about its pictures: look at the sheets", fontsize=9)
-    figure.savefig(path, dpi=110)
+    draft = path.with_name(path.name + ".part")
+    figure.savefig(draft, dpi=110, format="png")
+    draft.replace(path)

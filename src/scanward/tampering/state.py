@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from scanward.errors import DecodeError
+from scanward.errors import DecodeError, LearningError
 from scanward.tampering.checkpoints import load_into
 from scanward.tampering.networks import Discriminator, Generator
 from scanward.tampering.pool import Pool
 from scanward.tampering.presets import Preset
+from scanward.tampering.processes import gathered
 
+DIVERGED = (
+    "earlier checkpoints are whole; lower the learning rates (--set optimiser.generator_rate=0.0001), "
+    "or use float32 (--set execution.precision=float32)"
+)
 EMA_WARMUP = 10  # steps over which the averaged weights catch up at first
 
 Call = Callable[[Tensor], Tensor]
@@ -96,20 +100,28 @@ class State:
                 found |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
         for name in _POOLS:
             pool: Pool = getattr(self, name)
-            for rank, (kept, filled) in enumerate(self._gathered(pool)):
+            counts = gathered(torch.tensor(pool.filled, device=pool.kept.device), self.world)
+            for rank, (kept, filled) in enumerate(zip(gathered(pool.kept, self.world), counts, strict=True)):
                 found[f"{name}.{rank}.kept"] = kept
                 found[f"{name}.{rank}.filled"] = filled
         return found
 
-    def _gathered(self, pool: Pool) -> list[tuple[Tensor, Tensor]]:
-        filled = torch.tensor(pool.filled, device=pool.kept.device)
-        if self.world == 1:
-            return [(pool.kept, filled)]
-        all_kept = [torch.empty_like(pool.kept) for _ in range(self.world)]
-        all_filled = [torch.empty_like(filled) for _ in range(self.world)]
-        dist.all_gather(all_kept, pool.kept)
-        dist.all_gather(all_filled, filled)
-        return list(zip(all_kept, all_filled, strict=True))
+    def refuse_spoilt(self) -> None:
+        """Refuse weights that are not finite: losses are those before the step, and not looked at in every step.
+
+        Raises
+        ------
+        LearningError
+            Training has diverged. All processes have the same weights, so all of them raise it.
+        """
+        for name in _NETWORKS:
+            network: nn.Module = getattr(self, name)
+            if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
+                raise LearningError(
+                    f"weights of {_SAID[name]} are no numbers after step {self.step}: training has diverged",
+                    "",
+                    DIVERGED,
+                )
 
     def load(self, tensors: Mapping[str, Tensor], step: int, path: Path, rank: int = 0) -> None:
         """Take over what a checkpoint holds.
@@ -127,26 +139,44 @@ class State:
             for name in _ADAMS:
                 adam: torch.optim.Adam = getattr(self, name)
                 state = adam.state_dict()
-                state["state"] = _moments(tensors, f"{name}.")
+                state["state"] = _moments(tensors, f"{name}.", adam)
                 adam.load_state_dict(state)
             for name in _POOLS:
                 pool: Pool = getattr(self, name)
                 pool.kept.copy_(tensors[f"{name}.{rank}.kept"])
                 pool.filled = int(tensors[f"{name}.{rank}.filled"])
+                if not 0 <= pool.filled <= pool.size:
+                    raise ValueError("pool")
         except (KeyError, ValueError, RuntimeError) as error:
             raise DecodeError("the checkpoint does not fit its preset", str(path), "train again") from error
         self.step = step
 
 
-def _moments(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+def _moments(
+    tensors: Mapping[str, Tensor], prefix: str, adam: torch.optim.Adam
+) -> dict[int, dict[str, Tensor]]:
+    """Adam's moments; torch takes them over without a look at their shapes."""
     found: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, _, key = name.removeprefix(prefix).partition(".")
             found.setdefault(int(index), {})[key] = tensor.clone()
+    parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
+    if sorted(found) != list(range(len(parameters))):
+        raise ValueError("moments")
+    for place, parameter in enumerate(parameters):
+        shapes = {key: tuple(value.shape) for key, value in found[place].items()}
+        if shapes != {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}:
+            raise ValueError("moments")
     return found
 
 
+_SAID = {
+    "insert": "the inserting generator",
+    "remove": "the removing generator",
+    "judge_cancer": "the discriminator of cancers",
+    "judge_healthy": "the discriminator of healthy pictures",
+}
 _NETWORKS = ("insert", "remove", "judge_cancer", "judge_healthy")
 _ADAMS = ("generator_adam", "discriminator_adam")
 _POOLS = ("cancer_pool", "healthy_pool")

@@ -11,14 +11,14 @@ import math
 from collections.abc import Iterator
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
 from scanward.errors import LearningError
 from scanward.tampering.batches import Batch, Batches
 from scanward.tampering.presets import Preset
-from scanward.tampering.state import State
+from scanward.tampering.processes import mean_gradients
+from scanward.tampering.state import DIVERGED, State
 
 Losses = dict[str, float]
 CHECK_EVERY = 25  # steps between looks at the losses on an accelerator: each look waits for it
@@ -73,7 +73,7 @@ def steps(
                 parts["change"] = weights.change * changed
         state.generator_adam.zero_grad(set_to_none=True)
         torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
-        _average(generators, world)
+        mean_gradients(generators, world)
         state.generator_adam.step()
 
         # --- discriminators: tell genuine pictures from what the pools give
@@ -93,7 +93,7 @@ def steps(
             )
         state.discriminator_adam.zero_grad(set_to_none=True)
         (parts["judge cancer"] + parts["judge healthy"]).backward()  # type: ignore[no-untyped-call]
-        _average(discriminators, world)
+        mean_gradients(discriminators, world)
         state.discriminator_adam.step()
 
         state.step += 1
@@ -141,26 +141,12 @@ def _set_rate(adam: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _average(parameters: list[torch.nn.Parameter], world: int) -> None:
-    """Mean of the gradients over all processes: what torch's DistributedDataParallel does, without its wrappers."""
-    if world == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= world
-    sizes = [gradient.numel() for gradient in gradients]
-    for gradient, part in zip(gradients, torch.split(flat, sizes), strict=True):
-        gradient.copy_(part.view_as(gradient))
-
-
 def _finite(losses: Losses, step: int) -> Losses:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise LearningError(
                 f"the loss '{name}' is {value} in step {step}: training has diverged",
                 "",
-                "earlier checkpoints are whole; lower the learning rates (--set optimiser.generator_rate=0.0001), "
-                "or use float32 (--set execution.precision=float32)",
+                DIVERGED,
             )
     return losses
