@@ -15,7 +15,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -79,7 +79,7 @@ def stamp(picture: Grey, text: str = MARK, *, within: Mask | None = None) -> Gre
     marked = picture.copy()
     marked[outline] = dark
     marked[letters] = bright
-    return marked
+    return cast("Grey", marked)
 
 
 def mark_masks(shape: tuple[int, ...], text: str = MARK, within: Mask | None = None) -> tuple[Mask, Mask]:
@@ -122,7 +122,9 @@ def _layouts(text: str) -> list[list[list[str]]]:
     parts = [part.strip() for part in text.upper().split(" - ")]
     whole = [[" - ".join(parts)]]
     whole += [[" - ".join(parts[:cut]), " - ".join(parts[cut:])] for cut in range(1, len(parts))]
-    return [[*whole, parts], [[parts[0], parts[-1]]], [[parts[0]]], [[parts[0][:3]]], [[parts[0][:1]]]]
+    word = parts[0].split(" ")[0]
+    shorter = (parts[0], word, word[:3], word[:1])
+    return [[*whole, parts], [[parts[0], parts[-1]]], *([[one]] for one in shorter)]
 
 
 def _scale(text: str, height: int, width: int) -> tuple[list[str], int]:
