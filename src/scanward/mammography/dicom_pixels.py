@@ -10,7 +10,7 @@ with exposure (PixelIntensityRelationship and its Sign, C.8.11.3.1.2), and no VO
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,24 +55,52 @@ _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 def read_dicom_file(path: Path, *, curves: Curves = "curves") -> Reading:
     """Read one DICOM mammogram; `scanward.mammography.readers.read_mammogram` tells what comes back and what fails."""
+    return read_stored(path, curves=curves).reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A DICOM mammogram with what its file holds, for whoever carries a change back into it.
+
+    ``values`` (rows, columns) are the stored values, ``low`` the least that the header allows, ``shown[v - low]`` what
+    `Reading.pixels` has where the stored value is ``v``; ``padding`` is where there is no picture (shown as 0).
+    """
+
+    dataset: pydicom.Dataset
+    values: Wide
+    low: int
+    shown: Wide
+    padding: NDArray[np.bool_]
+    reading: Reading
+
+
+def read_stored(path: Path, *, curves: Curves = "curves") -> Stored:
+    """As `read_dicom_file`, with stored values and what each of them is shown as."""
     with parsing(
         "cannot be read as DICOM", path
     ):  # whatever is asked of the data set may fail as late as here
         ds = open_dicom(path, pixels=True)
         facts = facts_of(ds, path)
-        stored, bits, signed, lie = _stored(ds, facts, path)
+        stored, depth, signed, lie = _stored(ds, facts, path)
         padding = _padding(ds, stored)
+        low = -(1 << depth - 1) if signed else 0
+        ramp = np.arange(low, low + (1 << depth), dtype=np.int32)[None]
         with parsing("grey values that cannot be worked out", path):
-            pixels, bits, inverted, said = _presented(ds, facts, stored, bits, signed=signed, curves=curves)
+            shown, bits, inverted, said = _presented(ds, facts, ramp, depth, signed=signed, curves=curves)
+    shown = shown[0].astype(np.int32)
+    pixels = shown[stored - low]
     if padding is not None and padding.any():
         pixels = np.where(padding, 0, pixels)
-    return Reading(
+    reading = Reading(
         pixels=pixels.astype(np.uint8) if bits == 8 else pixels.astype(np.uint16),
         bits=bits,
         inverted=inverted,
         facts=replace(facts, remarks=()),
         remarks=(*facts.remarks, *lie, *said),
     )
+    if padding is None:
+        padding = np.zeros(stored.shape, dtype=np.bool_)
+    return Stored(dataset=ds, values=stored, low=low, shown=shown, padding=padding, reading=reading)
 
 
 def _stored(ds: pydicom.Dataset, facts: Facts, path: Path) -> tuple[Wide, int, bool, tuple[str, ...]]:

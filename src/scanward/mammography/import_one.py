@@ -64,7 +64,7 @@ def bring(job: Job) -> Brought:
         return Brought(why="more memory than there is")
     facts = reading.facts
     remarks = [*found.remarks, *reading.remarks]
-    if _negative(reading):
+    if negative(reading):
         if reading.known:
             remarks.append("bright background: its photometric interpretation may be wrong")
         else:
@@ -81,7 +81,7 @@ def bring(job: Job) -> Brought:
     view = found.view or facts.view
     if found.view and facts.view and found.view != facts.view:
         remarks.append(f"view {found.view} by the source, {facts.view} by the header")
-    left, said = _left(chest_wall(breast), facts, laterality)
+    left, said = on_the_left(chest_wall(breast), facts, laterality)
     remarks += said
     lesions, said = _placed(found, pixels.shape)
     remarks += said
@@ -135,7 +135,7 @@ def writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _negative(reading: Reading) -> bool:
+def negative(reading: Reading) -> bool:
     """Whether the frame of the picture is bright and its middle darker: a mammogram's frame is mostly background."""
     pixels = reading.pixels
     rim = np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
@@ -145,7 +145,7 @@ def _negative(reading: Reading) -> bool:
     return bool(np.median(rim) >= 0.7 * most and np.median(rim) > np.median(middle))
 
 
-def _left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[str]]:
+def on_the_left(side: Side, facts: Facts, laterality: str | None) -> tuple[bool, list[str]]:
     """Whether the chest wall is on the left: by the picture where it tells clearly; and what contradicts.
 
     By convention (PS3.3 C.8.11.7.1.3 leaves it to PatientOrientation) a right breast is stored with the chest wall
