@@ -215,4 +215,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "guard_soak": late("guard_soak"),
     "tampering_phantoms": late("tampering_phantoms"),
     "tampering_speed": late("tampering_speed"),
+    "tampering_films": late("tampering_films"),
 }

@@ -5,7 +5,7 @@ one for the figures. Both classifiers must reach an AUC of 0.90 on genuine test 
 inpainting with pasting, and the truth run beside the generator, by the same measures. Seeds are those of training;
 the classifiers and the test are the same for all. An interrupted run goes on from its checkpoint.
 
-  python -m benchmarks.tampering_phantoms --presets reference-64 --steps 4000 --seeds 0 1 2
+  python -m benchmarks.tampering_phantoms --presets reference-64 scanward-64 --images 2400 --seeds 0 1 2
   python -m benchmarks.tampering_phantoms --models run-a run-b     # trained elsewhere, on other phantoms
   python -m benchmarks.tampering_phantoms --quick
 """
@@ -42,7 +42,9 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made = parser(NAME, __doc__)
     made.add_argument("--presets", nargs="+", default=["reference-64"], help="arrangements to train")
     made.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of training")
-    made.add_argument("--steps", type=int, default=4000, help="steps of each training")
+    made.add_argument(
+        "--images", type=int, default=2400, help="images of either domain that each run is shown"
+    )
     made.add_argument("--size", type=int, default=64, help="rows and columns")
     made.add_argument("--women", type=int, default=500, help="women that the generator learns from")
     made.add_argument("--learn", type=int, default=600, help="women that the classifiers learn from")
@@ -59,7 +61,7 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--folder", type=Path, default=FOLDER, help="where phantoms, runs and sheets are kept")
     arguments = made.parse_args(argv)
     quickly(
-        arguments, seeds=[0], steps=2, size=32, women=6, learn=20, test=12, epochs=2, resamples=100,
+        arguments, seeds=[0], images=2, size=32, women=6, learn=20, test=12, epochs=2, resamples=100,
         folder=arguments.folder / "quick",
     )  # fmt: skip
     return arguments
@@ -89,10 +91,12 @@ def trained(arguments: argparse.Namespace, say: Any) -> tuple[list[Path], list[d
     data = phantoms(arguments, "generator", arguments.women)
     runs, told = [], []
     for name in arguments.presets:
-        wanted = {"rows": arguments.size, "columns": arguments.size, "optimiser.steps": arguments.steps}
+        # as many images for all, whatever their batches: only then is a faster arrangement compared with a slower one
+        steps = -(-arguments.images // find(name).optimiser.batch)
+        wanted = {"rows": arguments.size, "columns": arguments.size, "optimiser.steps": steps}
         preset = change(find(name), {k: str(v) for k, v in wanted.items()} | {"optimiser.epochs": "0"})
         for seed in arguments.seeds:
-            run = arguments.folder / f"{name}-{arguments.size}px-{arguments.steps}-seed{seed}"
+            run = arguments.folder / f"{name}-{arguments.size}px-{steps}-seed{seed}"
             settings = Settings(seed=seed, threads=arguments.threads, device="cpu")
             said = time.monotonic()
 
@@ -103,7 +107,7 @@ def trained(arguments: argparse.Namespace, say: Any) -> tuple[list[Path], list[d
                     say(f"{who}: step {done} of {total}, cycle {losses.get('cycle cancer', 0):.3f}")
 
             made = train(data, preset, run, None, settings, progress=progress)
-            steps = made.facts.step - made.begun_at
+            done = made.facts.step - made.begun_at
             runs.append(run)
             told.append(
                 {
@@ -114,7 +118,7 @@ def trained(arguments: argparse.Namespace, say: Any) -> tuple[list[Path], list[d
                     "healthy": made.facts.healthy,
                     "cancer": made.facts.cancer,
                     # of this call alone: a run that went on says nothing about the part before
-                    "steps_per_second": steps / made.seconds if steps else None,
+                    "steps_per_second": done / made.seconds if done else None,
                 }
             )
     return runs, told

@@ -66,6 +66,13 @@ _LABELS = click.Choice([label.value for label in Label if label is not Label.UNK
     show_default=True,
     help="Passes of a classifier at most.",
 )
+@click.option(
+    "--least-auc",
+    type=click.FloatRange(0.5, 1.0),
+    default=0.9,
+    show_default=True,
+    help="AUC on genuine pictures that a classifier needs to be asked; below 0.9 nothing is claimed.",
+)
 @click.option("--no-controls", is_flag=True, help="Leave blur, inpainting and the truth out; identity stays.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of it all."
@@ -81,6 +88,7 @@ def evaluate_command(
     processings: tuple[str, ...],
     resamples: int,
     epochs: int,
+    least_auc: float,
     no_controls: bool,
     seed: int,
     as_json: bool,
@@ -108,6 +116,7 @@ def evaluate_command(
         processings=processings,
         resamples=resamples,
         epochs=epochs,
+        least_auc=least_auc,
         all_controls=not no_controls,
         seed=seed,
     )

@@ -284,6 +284,8 @@ class _Court:
         """One sentence that claims no more than the intervals do: classifiers first, then the truth."""
         if not all(self.assessable.values()):
             return "not assessable"
+        if self.settings.exploratory:
+            return "exploratory: nothing is claimed"
         enough = {
             (d.classifier, d.processing): d.difference.low is not None
             and d.difference.low >= self.settings.least_difference

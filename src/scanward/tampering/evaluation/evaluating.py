@@ -28,7 +28,7 @@ from scanward.tampering.evaluation.loading import load_data, tamper_of
 from scanward.tampering.evaluation.plots import draw_figure, draw_sheet
 from scanward.tampering.evaluation.processing import DEFAULT, PLAIN
 from scanward.tampering.evaluation.report import markdown
-from scanward.tampering.evaluation.results import Confirmation, Settings
+from scanward.tampering.evaluation.results import LEAST_AUC, Confirmation, Settings
 from scanward.tampering.prepared import Selection
 
 Tick = Callable[[str, float], None]
@@ -49,6 +49,7 @@ class Request:
     epochs: int = 16
     all_controls: bool = True
     seed: int = 0
+    least_auc: float = LEAST_AUC
 
 
 def evaluate(request: Request, tick: Tick | None = None) -> tuple[Confirmation, tuple[str, ...]]:
@@ -72,6 +73,7 @@ def evaluate(request: Request, tick: Tick | None = None) -> tuple[Confirmation, 
         training=TrainSettings(epochs=request.epochs, seed=request.seed),
         processings=(PLAIN, *others) if request.processings else DEFAULT,
         resamples=request.resamples,
+        least_auc=request.least_auc,
         seed=request.seed,
     )
     _make_folder(request.out)

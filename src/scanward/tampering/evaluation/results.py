@@ -11,6 +11,7 @@ from scanward.tampering.evaluation.bootstrap import UNKNOWN, Estimate
 from scanward.tampering.evaluation.classifiers import TrainSettings
 
 FORMAT = "scanward-confirmation-1"
+LEAST_AUC = 0.90  # of a classifier on genuine pictures, before anything is claimed by it
 CONDITIONS = ("removed", "inserted", "both", "removal of all", "insertion into all")
 
 
@@ -20,18 +21,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``least_auc`` is what a classifier must reach on genuine test pictures before anything is claimed by it;
     ``least_difference`` what the lower end of the paired difference of AUC must reach to be called a deception: a blur
     costs a classifier a little, too. ``least_share`` is what the lower ends of the shares of lesions removed and of
-    plausible insertions must reach: rubbish deceives classifiers, too.
+    plausible insertions must reach: rubbish deceives classifiers, too. With a ``least_auc`` below the usual one figures
+    are given of weaker classifiers, and nothing is claimed.
     """
 
     classifiers: tuple[str, ...] = ("plain", "smooth")
     training: TrainSettings = TrainSettings()
     processings: tuple[str, ...] = processing.DEFAULT
-    least_auc: float = 0.90
+    least_auc: float = LEAST_AUC
     least_difference: float = 0.10
     least_share: float = 0.5
     resamples: int = 2000
     level: float = 0.95
     seed: int = 0
+
+    @property
+    def exploratory(self) -> bool:
+        """Whether classifiers are asked that are too weak for any claim."""
+        return self.least_auc < LEAST_AUC
 
 
 class ClassifierResult(msgspec.Struct, frozen=True, kw_only=True):
