@@ -1,8 +1,8 @@
 """Exploratory, on real films: the CycleGAN on mini-MIAS, normal against malignant, at 128 px on a CPU.
 
-The women are split once: one part for the generator, the rest for the classifiers and the test, by patient. 52 cancers are
-far too few for a claim; classifiers are asked whatever their AUC is, and intervals say how little is known. The edges
-of these films were cut by hand by others: the texture is genuine, the outline is not.
+The women are split once: one part for the generator, the rest for the classifiers and the test, by patient. 52 cancers
+are far too few for a claim; classifiers are asked whatever their AUC is, and intervals say how little is known. The
+edges of these films were cut by hand by others: the texture is genuine, the outline is not.
 
   python -m benchmarks.tampering_films --data ../shared/data/mammography/mias
   python -m benchmarks.tampering_films --data ... --preset becker2019-256 --steps 0 --device cuda    # as published
@@ -133,8 +133,8 @@ def report(told: dict[str, Any]) -> str:
     """The section of the results page."""
     trained = told["training"]
     return (
-        f"Real films ({told['kind']}), exploratory. The generator, `{trained['preset']}`, learned {trained['steps']} steps "
-        f"from {trained['healthy']} normal and {trained['cancer']} malignant films of {trained['women']} women whom "
+        f"Real films ({told['kind']}), exploratory. The generator, `{trained['preset']}`, learned {trained['steps']} "
+        f"steps from {trained['healthy']} normal and {trained['cancer']} malignant films of {trained['women']} women whom "
         f"neither the classifiers nor the test know.\n\n{markdown(msgspec.convert(told['confirmation'], Confirmation))}"
     )
 

@@ -149,7 +149,8 @@ def summary(told: Confirmation) -> str:
         lines.append(f"**Not assessable: {told.why_not}.** Nothing is claimed by such a classifier.")
     if told.settings.exploratory:
         lines.append(
-            f"**Exploratory: classifiers with an AUC down to {told.settings.least_auc:g} were asked.** Nothing is claimed."
+            f"**Exploratory: classifiers with an AUC down to {told.settings.least_auc:g} were asked.** "
+            "Nothing is claimed."
         )
     truth = (
         "the very same phantoms without their lesions"
