@@ -134,8 +134,8 @@ def report(told: dict[str, Any]) -> str:
     trained = told["training"]
     return (
         f"Real films ({told['kind']}), exploratory. The generator, `{trained['preset']}`, learned {trained['steps']} "
-        f"steps from {trained['healthy']} normal and {trained['cancer']} malignant films of {trained['women']} women whom "
-        f"neither the classifiers nor the test know.\n\n{markdown(msgspec.convert(told['confirmation'], Confirmation))}"
+        f"steps from {trained['healthy']} normal and {trained['cancer']} malignant films of {trained['women']} women "
+        f"whom neither the classifiers nor the test know.\n\n{markdown(msgspec.convert(told['confirmation'], Confirmation))}"
     )
 
 
