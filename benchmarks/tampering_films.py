@@ -132,10 +132,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def report(told: dict[str, Any]) -> str:
     """The section of the results page."""
     trained = told["training"]
+    shown = markdown(msgspec.convert(told["confirmation"], Confirmation))
     return (
         f"Real films ({told['kind']}), exploratory. The generator, `{trained['preset']}`, learned {trained['steps']} "
         f"steps from {trained['healthy']} normal and {trained['cancer']} malignant films of {trained['women']} women "
-        f"whom neither the classifiers nor the test know.\n\n{markdown(msgspec.convert(told['confirmation'], Confirmation))}"
+        f"whom neither the classifiers nor the test know.\n\n{shown}"
     )
 
 
