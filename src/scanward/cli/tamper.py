@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from scanward.cli.tamper_apply import insert_command, remove_command
 from scanward.cli.tamper_evaluate import evaluate_command
 from scanward.cli.tamper_train import presets_command, train_command
 
@@ -25,3 +26,5 @@ def tamper_group() -> None:
 tamper_group.add_command(presets_command)
 tamper_group.add_command(train_command)
 tamper_group.add_command(evaluate_command)
+tamper_group.add_command(insert_command)
+tamper_group.add_command(remove_command)

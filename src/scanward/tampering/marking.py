@@ -50,7 +50,9 @@ Grey = TypeVar("Grey", bound=NDArray[np.uint8] | NDArray[np.uint16])
 Mask = NDArray[np.bool_]
 
 
-def stamp(picture: Grey, text: str = MARK, *, within: Mask | None = None) -> Grey:
+def stamp(
+    picture: Grey, text: str = MARK, *, within: Mask | None = None, greys: tuple[int, int] | None = None
+) -> Grey:
     """Burn ``text`` into a picture, near its upper and near its lower end; the middle half stays free.
 
     Parameters
@@ -62,6 +64,8 @@ def stamp(picture: Grey, text: str = MARK, *, within: Mask | None = None) -> Gre
         out from the last but one on, where there is no room for all of it.
     within : bool array (r, c), optional
         The breast: the mark is laid over its upper and lower part, so that cropping it costs tissue.
+    greys : (dark, bright), optional
+        Of outline and letters; the picture's own darkest and brightest where there are none given.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def stamp(picture: Grey, text: str = MARK, *, within: Mask | None = None) -> Gre
             "the picture is too small to be marked", f"{picture.shape[:2]} px", "give 16 x 16 px at least"
         )
     letters, outline = mark_masks(picture.shape[:2], text, within)
-    dark, bright = _greys(picture)
+    dark, bright = greys or _greys(picture)
     marked = picture.copy()
     marked[outline] = dark
     marked[letters] = bright
@@ -173,6 +177,7 @@ def write_marked(
     *,
     source_sha256: str = "",
     visible: bool = True,
+    text: str = MARK,
     within: Mask | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> bytes:
@@ -190,6 +195,8 @@ def write_marked(
         Of the file it was made from, when there is one.
     visible : bool
         Whether the words are burned in as well. The metadata are written whatever this is.
+    text : str
+        The words, see `stamp`.
     within : bool array (r, c), optional
         The breast, see `stamp`.
     facts : mapping, optional
@@ -205,7 +212,7 @@ def write_marked(
     SettingsError
         Another ending, or too small to be marked.
     """
-    shown = stamp(picture, within=within) if visible else picture
+    shown = stamp(picture, text, within=within) if visible else picture
     said = declaration(what, source_sha256=source_sha256, visible=visible, facts=facts)
     ending = path.suffix.lower()
     if ending == ".png":

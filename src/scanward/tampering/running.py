@@ -27,11 +27,13 @@ import torch
 
 from scanward import __version__
 from scanward.errors import InputError, LearningError
+from scanward.mammography.manifest import read_manifest
 from scanward.mammography.splits import Split
 from scanward.tampering import checkpoints
 from scanward.tampering.batches import Batches
 from scanward.tampering.checkpoints import Facts
 from scanward.tampering.curve import Curve
+from scanward.tampering.model_card import CARD, write_model_card
 from scanward.tampering.prepared import Prepared, Selection, prepare
 from scanward.tampering.presets import Preset
 from scanward.tampering.processes import decided, joined, wait
@@ -110,7 +112,12 @@ def train(
         wait(world)
         if rank > 0:  # finds what rank 0 made
             prepared = prepare(data, preset, selection or Selection(), run / "prepared", split=split)
-        return _train(prepared, preset, run, settings, progress, rank=rank, world=world, device=device)
+        trained = _train(prepared, preset, run, settings, progress, rank=rank, world=world, device=device)
+        if rank == 0:
+            manifest = read_manifest(data)
+            with _disk(run / CARD):
+                write_model_card(run, licence=manifest.licence, cite=manifest.cite)
+        return trained
 
 
 def total_steps(preset: Preset, prepared: Prepared, world: int = 1) -> int:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scanward.mammography.pictures import write_picture
 from scanward.tampering.curve import read_rows
-from scanward.tampering.marking import stamp
+from scanward.tampering.marking import write_marked
 
 if TYPE_CHECKING:
     from scanward.tampering.batches import Batches
@@ -37,7 +36,12 @@ def draw_sheet(state: State, batches: Batches, preset: Preset, path: Path, *, ph
         state.best(back).train()
         rows += [_strip(grey), _strip(altered), _strip((altered - grey) * GAIN / 2), _strip(returned)]
     sheet = np.concatenate(rows)
-    write_picture(path, stamp(sheet, "MODIFIED PHANTOMS" if phantom else "MODIFIED - RESEARCH"))
+    write_marked(
+        path,
+        sheet,
+        f"Sample sheet of training{' on phantoms' if phantom else ''}: genuine, altered, change, and back",
+        text="MODIFIED PHANTOMS" if phantom else "MODIFIED - RESEARCH",
+    )
 
 
 def samples(batches: Batches, preset: Preset, direction: str) -> tuple[torch.Tensor, torch.Tensor]:

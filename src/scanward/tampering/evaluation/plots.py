@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from scanward.mammography.pictures import write_picture
 from scanward.tampering.evaluation.confirm import Seen
 from scanward.tampering.evaluation.measures import REMOVED
 from scanward.tampering.evaluation.sets import Images, Pictures
-from scanward.tampering.marking import stamp
+from scanward.tampering.marking import write_marked
 
 LEAST_SIDE = 128  # px that a small picture is enlarged to
 SAMPLES = 6  # pictures of each direction on a sheet
@@ -88,7 +87,12 @@ def draw_sheet(seen: Seen, test: Pictures, path: Path, *, phantom: bool) -> None
         rows += [_strip(strip) for strip in strips]
     width = max(row.shape[1] for row in rows)
     sheet = np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in rows])
-    write_picture(path, stamp(sheet, "MODIFIED PHANTOMS" if phantom else "MODIFIED - RESEARCH"))
+    write_marked(
+        path,
+        sheet,
+        f"Sample sheet of an evaluation{' on phantoms' if phantom else ''}: genuine, altered, change",
+        text="MODIFIED PHANTOMS" if phantom else "MODIFIED - RESEARCH",
+    )
 
 
 def _strip(pictures: Images) -> NDArray[np.uint8]:
