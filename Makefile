@@ -6,11 +6,11 @@ STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 JOBS   ?= 2
 
-.PHONY: help install demo test lint bench docs lock clean
+.PHONY: help install demo demo-images test lint bench docs lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## create .venv and install everything, versions pinned by requirements-lock.txt
 
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml requirements-lock.txt
 
 demo: $(STAMP)  ## simulated site: train, judge clean and attacked examinations, table and plots
 	$(BIN)/scanward demo
+
+demo-images: $(STAMP)  ## phantoms: train the CycleGAN, insert and remove lesions, evaluate
+	$(BIN)/scanward demo-images
 
 test: lint  ## ruff, mypy --strict, pytest
 	$(BIN)/python -m pytest -n $(JOBS)
@@ -50,4 +53,4 @@ lock: $(STAMP)  ## pin what .venv holds in requirements-lock.txt
 	mv $@.tmp requirements-lock.txt
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) build dist scanward-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist scanward-demo scanward-demo-images .mypy_cache .ruff_cache .pytest_cache .hypothesis

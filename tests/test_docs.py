@@ -97,7 +97,7 @@ def test_a_setting_without_a_reason_would_show() -> None:
 # --- what the pages tell people to type
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TARGETS = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
 def typed_lines(text: str) -> list[str]:

@@ -85,6 +85,9 @@ COMMANDS = {
         "scanward.cli.tamper", "tamper_group", "Research: a CycleGAN that inserts and removes lesions."
     ),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
+    "demo-images": Lazy(
+        "scanward.cli.demo_images", "demo_images_command", "Try the images wing on phantoms."
+    ),
 }
 
 _EXAMPLE = """\b
