@@ -238,7 +238,7 @@ def declaration(
     }
     if source_sha256:
         said["Source"] = f"sha256:{source_sha256}"
-    return said | dict(facts or {})
+    return {**said, **{key: text for key, text in (facts or {}).items() if key not in said}}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -257,7 +257,7 @@ def _png(picture: NDArray[np.generic], said: Mapping[str, str]) -> bytes:
 
     info = PngInfo()
     for key, text in said.items():
-        info.add_itxt(key, text)
+        info.add_text(key, text)  # iTXt where it is not Latin-1
     info.add_itxt("XML:com.adobe.xmp", _xmp(said))
     buffer = io.BytesIO()
     Pil.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=4, pnginfo=info)
