@@ -17,6 +17,7 @@ import datetime
 import hashlib
 import hmac
 import io
+import re
 import uuid
 import warnings
 from collections.abc import Iterable
@@ -106,22 +107,27 @@ def refuse_unsuitable(ds: Dataset, path: Path) -> None:
     """
     with parsing("a header that cannot be read", path):
         kind, instance = text_of(ds, "SOPClassUID"), text_of(ds, "SOPInstanceUID")
-        burned = text_of(ds, "BurnedInAnnotation").upper() == "YES"
+        burned = text_of(ds, "BurnedInAnnotation").upper() == "YES" and not is_ours(ds)
     if kind not in CLASSES:
-        shown = kind if UID(kind).is_valid else "none"
+        shown = kind if _is_uid(kind) else "none"
         raise DecodeError(
             f"SOP class {shown} is not one of a single mammogram",
             str(path),
             f"give {', '.join(CLASSES.values())}",
         )
-    if not UID(instance).is_valid:
+    if not _is_uid(instance):
         raise DecodeError("no valid SOP Instance UID", str(path), "get the file again from its source")
-    if burned and not is_ours(ds):
+    if burned:
         raise DecodeError(
             "words are burned into the picture (BurnedInAnnotation YES), and they may name the patient",
             str(path),
             "clean the pixels first and set BurnedInAnnotation NO",
         )
+
+
+def _is_uid(text: str) -> bool:
+    """Whether it has the form of PS3.5 9.1."""
+    return len(text) <= 64 and re.fullmatch(r"[0-2](\.(0|[1-9][0-9]*))+", text) is not None
 
 
 def is_ours(ds: Dataset) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scanward.config import MAMMOGRAPHY_BOUNDS
 from scanward.errors import DecodeError, InputError
 from scanward.mammography.breast import segment
-from scanward.mammography.dicom_headers import Facts
+from scanward.mammography.dicom_headers import Facts, parsing, whole_of
 from scanward.mammography.dicom_pixels import read_stored
 from scanward.mammography.import_one import negative, on_the_left
 from scanward.mammography.manifest import MANIFEST, Image, Label, Manifest, read_manifest
@@ -65,6 +65,7 @@ class Original:
     breast: Mask
     turned: bool
     fixed: Mask  # pixels that are no picture (padding) and stay, in the file's orientation
+    gap: tuple[int, int] | None = None  # stored values that mean padding: no change may end there
     lesions: Mask | None = None
     image: Image | None = None
     phantom: bool = False
@@ -99,8 +100,13 @@ class Original:
         up = np.searchsorted(table, wanted, side="left")
         down = np.searchsorted(table, wanted, side="right") - 1
         found = np.clip(np.where(steps[at] > 0, up, down), 0, len(table) - 1)
+        values = self.unit * (self.low + (found if self.rising else len(table) - 1 - found))
+        if self.gap is not None:
+            first, last = self.gap
+            back = np.where(self.stored[at] < first, first - 1, last + 1)
+            values = np.where((values >= first) & (values <= last), back, values)
         carried = self.stored.copy()
-        carried[at] = self.unit * (self.low + (found if self.rising else len(table) - 1 - found))
+        carried[at] = values
         return carried
 
 
@@ -224,10 +230,20 @@ def _from_dicom(path: Path, digest: str) -> Original:
         breast=breast,
         turned=turned,
         fixed=read.padding,
+        gap=_gap(read.dataset, path),
         dataset=read.dataset,
         patient=read.reading.facts.patient,
         remarks=(*read.reading.remarks, *remarks),
     )
+
+
+def _gap(ds: pydicom.Dataset, path: Path) -> tuple[int, int] | None:
+    """Stored values of padding, both ends included (PS3.3 C.7.5.1.1.2)."""
+    with parsing("a header that cannot be read", path):
+        value, limit = whole_of(ds, "PixelPaddingValue"), whole_of(ds, "PixelPaddingRangeLimit")
+    if value is None:
+        return None
+    return min(value, value if limit is None else limit), max(value, value if limit is None else limit)
 
 
 def _from_picture(path: Path, digest: str, medium: Medium) -> Original:
