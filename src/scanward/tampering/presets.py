@@ -36,7 +36,7 @@ class GeneratorSettings(_Struct, frozen=True):
     """A ResNet generator (Johnson et al. 2016, as CycleGAN has it).
 
     ``output``: `tanh` is tanh(G(x)); `tanh-of-sum` is tanh(x + G(x)); `residual` is x + tanh(G(x)), clipped, so that
-    an untrained generator changes nothing. ``mask_channel`` gives it the region to alter as a second channel;
+    an untrained generator changes little. ``mask_channel`` gives it the region to alter as a second channel;
     ``confine`` multiplies the residual by that region's softened mask, so that nothing changes elsewhere.
     ``icnr`` starts upsampling without checkerboard (Aitken et al. 2017, arXiv 1707.02937).
     """
