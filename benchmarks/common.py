@@ -49,7 +49,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         k: v
         for k, v in sorted(vars(arguments).items())
-        if k not in ("out", "json") and not isinstance(v, Path)
+        if k not in ("out", "json")
+        and not any(isinstance(one, Path) for one in (v if isinstance(v, list) else [v]))
     }
 
 
