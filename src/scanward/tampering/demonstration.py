@@ -40,10 +40,8 @@ NOTICE = (
 )
 PRESET = "scanward-64"
 SETS = ("generator", "classifiers", "test", "shown")
-SHOWN, SHOWN_SIDE = (
-    8,
-    256,
-)  # women of the last set, and their pictures' px: large enough for the mark to be read
+SHOWN = 8  # women of the last set
+SHOWN_SIDE = 128  # px of their pictures: large enough for the mark to be read
 CONTRAST = 1.25  # of lesions, times the usual: so that classifiers learn them in the time there is
 EPOCHS = 14  # passes of a classifier at most; `tamper evaluate` takes 16
 RESAMPLES = 1000
