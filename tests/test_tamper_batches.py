@@ -163,7 +163,10 @@ def test_the_region_moves_with_the_grey(
     how: Augmentation, seed: int, shape: tuple[int, int], at_the_wall: bool
 ) -> None:
     region = np.zeros((2, 1, *shape), np.float32)
-    region[:, :, 10:20, (0 if at_the_wall else 6) : 16] = 1
+    if at_the_wall:  # in a corner, where turning moves it most
+        region[:, :, 3:13, :12] = 1
+    else:
+        region[:, :, 10:20, 6:16] = 1
     grey = torch.from_numpy(region * 2 - 1)
     moved, where = augment(grey, torch.from_numpy(region), how, np.random.default_rng(seed))
     assert moved.shape == where.shape == grey.shape
@@ -188,6 +191,17 @@ def test_the_chest_wall_stays_at_the_left_edge(how: Augmentation, seed: int, sha
         assert len(rows) > 0.4 * shape[0]  # it touches the edge along most of its height
         assert np.median(first) == 0  # and no gap opens between edge and breast
         assert picture[:, -1].sum() <= picture[:, 0].sum()
+
+
+def test_a_shift_never_doubles_the_chest_wall() -> None:
+    """It cuts tissue off at the wall or leaves it; it does not smear the wall's column over a gap."""
+    grey = torch.linspace(0.9, -0.9, 32).repeat(50, 1, 32, 1)
+    moved, _ = augment(
+        grey, torch.zeros_like(grey), Augmentation(share=1.0, shift=0.1), np.random.default_rng(2)
+    )
+    steps = (moved[..., 0] - moved[..., 1])[:, 0, 5:-5]
+    assert float(steps.min()) > 0.04
+    assert float((moved[..., 0] - grey[..., 0]).max()) <= 1e-5
 
 
 def test_the_background_stays_black_and_the_contrast_is_about_black() -> None:
