@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ def _run(
         note(
             "no words are burned in: whoever opens these pictures without reading their metadata is not warned"
         )
+    of: dict[str, Path] = {}
     with progress(direction, total=None) as step:
         told = apply(
             images,
@@ -131,13 +133,14 @@ def _run(
             seed=seed,
             labels=tuple(Label(label) for label in labels),
             progress=lambda done, total: step(1 if done else 0, f"{direction} ({done}/{total})"),
+            tell=lambda path, record: of.update({record.name: path}),
         )
     if as_json:
         import msgspec
 
-        print_json(msgspec.to_builtins(told))
+        print_json(msgspec.to_builtins(told) | {"originals": {name: str(path) for name, path in of.items()}})
         return
-    _print(told, out)
+    _print(told, out, of)
 
 
 def _circle(text: str) -> tuple[float, float, float]:
@@ -151,10 +154,11 @@ def _circle(text: str) -> tuple[float, float, float]:
     return x, y, radius
 
 
-def _print(told: Tampered, out: Path) -> None:
+def _print(told: Tampered, out: Path, of: Mapping[str, Path]) -> None:
     rows = [
         (
             image.output,
+            str(of.get(image.name, "")),
             image.regions_by,
             image.change.inside_mean,
             image.change.inside_max,
@@ -164,11 +168,15 @@ def _print(told: Tampered, out: Path) -> None:
         for image in told.images
     ]
     print_table(
-        ("picture", "region by", "mean change in breast", "most", "most outside", "visible mark"),
+        ("picture", "original", "region by", "mean change in breast", "most", "most outside", "visible mark"),
         rows,
         caption="grey values of the file, without the visible mark",
     )
     for image in told.images:
         for remark in image.remarks:
             note(f"{image.name}: {remark}")
+    for line in told.left_out:
+        note(f"left out: {line}")
+    if any(image.medium == "dicom" for image in told.images):
+        note(f"keep {out / 'pseudonyms.key'} to yourself: with it, identifiers of patients can be tried out")
     note(f"written: {out / 'tampered.json'}; every picture is marked as modified")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
+from scanward.config import MAMMOGRAPHY_BOUNDS
 from scanward.errors import InputError, LearningError, SettingsError
 from scanward.mammography.dicom_pixels import read_stored
 from scanward.mammography.manifest import Label, Lesion
@@ -62,6 +63,10 @@ class Model(Protocol):
         ...
 
 
+class NoPlaceError(InputError):
+    """A model must be told where, and nothing says it; of a data set such an image is left out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a model is applied. ``strength`` scales its change; ``regions`` are for one picture."""
@@ -85,6 +90,7 @@ def apply(
     seed: int = 0,
     labels: Sequence[Label] = (),
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[Path, Record], None] | None = None,
 ) -> Tampered:
     """Insert or remove lesions in pictures, write them marked to ``out``, and tell in a manifest what was done.
 
@@ -109,6 +115,8 @@ def apply(
         Chooses places; the same seed chooses the same.
     progress : callable
         Told how many pictures are done of how many.
+    tell : callable
+        Told the record of each original by its path, which may name people: for a screen, never for the manifest.
 
     Returns
     -------
@@ -133,7 +141,7 @@ def apply(
     )
     if direction not in DOMAIN:
         raise SettingsError(f"no direction '{direction}'", "", "use insert or remove")
-    items = originals.find(images, settings.labels or (DOMAIN[direction],))
+    items = originals.find(images, settings.labels or (DOMAIN[direction],), out)
     _check(settings, run, len(items))
     made = Made(
         direction=direction,
@@ -145,23 +153,42 @@ def apply(
         visible_mark=visible_mark,
     )
     generator = run.generator(direction)
+    left_out: list[NoPlaceError] = []
     with outputs.opened(out, made) as folder:
         for done, item in enumerate(items):
             if progress is not None:
                 progress(done, len(items))
             digest = originals.file_hash(item.path)
-            if folder.known(digest, settings.regions or None) is None:
-                folder.enter(_one(item, run.preset, generator, folder, settings))
+            record = folder.known(digest, settings.regions or None)
+            if record is None:
+                try:
+                    record = _one(item, run.preset, generator, folder, settings)
+                except NoPlaceError as error:
+                    if item.image is None or settings.regions:
+                        raise
+                    left_out.append(error)  # of a data set the others are done all the same
+                    continue
+                folder.enter(record)
+            if tell is not None:
+                tell(item.path, record)
         if progress is not None:
             progress(len(items), len(items))
-        return folder.finish()
+        if left_out and not folder.records:
+            raise left_out[0]
+        return folder.finish([f"{Path(error.where).stem}: {error.what}" for error in left_out])
 
 
 def _check(settings: Settings, run: Model, number: int) -> None:
     if not 0 < settings.strength <= 1:
         raise SettingsError(f"strength {settings.strength}", "--strength", "give a number above 0, at most 1")
+    if settings.seed < 0:
+        raise SettingsError(f"seed {settings.seed}", "--seed", "give 0 or more")
     if not settings.regions:
         return
+    if len(settings.regions) > MAMMOGRAPHY_BOUNDS.lesions:
+        raise SettingsError(
+            f"{len(settings.regions)} regions", "--region", f"give at most {MAMMOGRAPHY_BOUNDS.lesions}"
+        )
     if not run.preset.generator.mask_channel:
         raise SettingsError(
             f"a model of preset {run.preset.name} is not told where", "--region", "leave --region out"
@@ -171,7 +198,10 @@ def _check(settings: Settings, run: Model, number: int) -> None:
             f"--region for {number} pictures", "--region", "give one picture with its regions"
         )
     for x, y, radius in settings.regions:
-        if not (np.isfinite([x, y, radius]).all() and radius > 0):
+        # no picture is wider than it has pixels; a NaN is not below anything
+        if not (
+            max(abs(x), abs(y), radius) <= MAMMOGRAPHY_BOUNDS.pixels**2 and x == x and y == y and radius > 0
+        ):
             raise SettingsError(
                 f"region ({x}, {y}, {radius})", "--region", "give x,y,radius in pixels, radius above 0"
             )
@@ -276,7 +306,7 @@ def _region(
         mask = _drawn(original, circles)
     elif direction == "remove":
         if original.lesions is None:
-            raise InputError(
+            raise NoPlaceError(
                 "nothing says where its lesion is, and this model must be told",
                 str(original.path),
                 "give --region x,y,radius in pixels",
@@ -286,7 +316,7 @@ def _region(
         circles, by = (_chosen(original, settings.seed),), "seed"
         mask = _drawn(original, circles)
     if not (mask & original.breast).any():
-        raise InputError(
+        raise NoPlaceError(
             "the region is not in the breast",
             str(original.path),
             "give --region x,y,radius in pixels of the file",

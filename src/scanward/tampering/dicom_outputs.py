@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -224,6 +225,8 @@ def _kept(original: Dataset, keywords: Iterable[str]) -> Dataset:
         if keyword not in original:
             continue
         element = original[keyword]
+        if element.VR not in dictionary_VR(element.tag).split(" or "):
+            continue  # what is not written as it should be may be anything
         if element.VR == "SQ":
             inner = KEPT_SEQUENCES.get(keyword, CODE)
             items = [_kept(item, inner) for item in element.value]
@@ -278,7 +281,7 @@ def _mark(ds: Dataset, original: Dataset, change: Change) -> None:
     ds.ContentQualification = "RESEARCH"
     ds.BurnedInAnnotation = "YES" if change.visible or is_ours_burned(original) else "NO"
     said = "words burned in" if change.visible else "no visible mark (left out by --no-visible-mark)"
-    ds.DerivationDescription = f"{MARK}. {change.text}; {said}"[:1024]
+    ds.DerivationDescription = f"{MARK}; {said}. {change.text}"[:1024]
     meaning = {"insert": "Lesion inserted by trained network", "remove": "Lesion removed by trained network"}
     ds.DerivationCodeSequence = Sequence(
         [

@@ -231,10 +231,10 @@ def declaration(
     """What the metadata of a picture say, in the order they are written."""
     said = {
         "Synthetic": "YES",
-        "Warning": WARNING,
-        "Description": what,
-        "Software": SOFTWARE,
         "Visible-Mark": "YES" if visible else "NO",
+        "Warning": WARNING,
+        "Software": SOFTWARE,
+        "Description": what,  # after what is ours alone: it may quote names that others gave
     }
     if source_sha256:
         said["Source"] = f"sha256:{source_sha256}"
@@ -314,7 +314,11 @@ def marks_of(path: Path) -> dict[str, str]:
             else:
                 tags = getattr(opened, "tag_v2", {})
                 parts = (part.partition(": ") for part in str(tags.get(270, "")).split("; "))
-                said = {key: text for key, _, text in parts if text}
+                said = {}
+                for key, _, text in parts:
+                    said.setdefault(
+                        key, text
+                    )  # what stands first is ours; the description may quote anything
     except FileNotFoundError as error:
         raise InputError("no such picture", str(path), "check the path") from error
     except (OSError, SyntaxError, ValueError, EOFError, Pil.DecompressionBombError) as error:

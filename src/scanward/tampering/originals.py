@@ -30,6 +30,8 @@ from scanward.mammography.readers import read_mammogram
 Wide = NDArray[np.int32]
 Medium = Literal["dicom", "png", "tiff"]
 _ENDINGS = (".dcm", ".png", ".tif", ".tiff", ".pgm")
+# In a folder that `scanward.tampering.outputs` wrote, pictures of these are no mammograms.
+_MAPS, _TAMPERED = "differences", ("tampered.json", "tampered.part.jsonl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +112,10 @@ class Original:
         return carried
 
 
-def find(inputs: Sequence[Path], labels: Sequence[Label]) -> list[Item]:
+def find(inputs: Sequence[Path], labels: Sequence[Label], out: Path | None = None) -> list[Item]:
     """What to read: files as they are, images of data sets that have one of ``labels``, folders by file ending.
+
+    Of folders, what lies in ``out`` and maps of differences are left out: they are no originals.
 
     Raises
     ------
@@ -124,7 +128,9 @@ def find(inputs: Sequence[Path], labels: Sequence[Label]) -> list[Item]:
             items += _of_data_set(path, read_manifest(path), labels)
         elif path.is_dir():
             found = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file()
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in _ENDINGS and file.is_file() and not _no_original(file, out)
             )
             if not found:
                 raise InputError(
@@ -144,6 +150,12 @@ def find(inputs: Sequence[Path], labels: Sequence[Label]) -> list[Item]:
     if not items:
         raise InputError("no image was given", "", "name files, a folder or a data set")
     return items
+
+
+def _no_original(file: Path, out: Path | None) -> bool:
+    if out is not None and file.resolve().is_relative_to(out.resolve()):
+        return True
+    return file.parent.name == _MAPS and any((file.parent.parent / name).exists() for name in _TAMPERED)
 
 
 def _of_data_set(folder: Path, manifest: Manifest, labels: Sequence[Label]) -> Iterator[Item]:

@@ -18,7 +18,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -95,10 +95,11 @@ class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Tampered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The manifest."""
+    """The manifest. ``left_out`` are images of data sets that the last run could not alter, and why."""
 
     made: Made
     images: tuple[Record, ...]
+    left_out: tuple[str, ...] = ()
     scanward: str = __version__
 
 
@@ -148,9 +149,13 @@ class Folder:
         self._journal.flush()
         os.fsync(self._journal.fileno())
 
-    def finish(self) -> Tampered:
+    def finish(self, left_out: Sequence[str] = ()) -> Tampered:
         """Write the manifest, whole; the journal is not needed any more."""
-        told = Tampered(made=self.made, images=tuple(self.records[name] for name in sorted(self.records)))
+        told = Tampered(
+            made=self.made,
+            images=tuple(self.records[name] for name in sorted(self.records)),
+            left_out=tuple(left_out),
+        )
         text = msgspec.json.format(msgspec.json.encode(told, order="deterministic"), indent=1)
         write_whole(self.path / MANIFEST, text + b"\n")
         (self.path / JOURNAL).unlink(missing_ok=True)
@@ -191,16 +196,16 @@ def opened(out: Path, made: Made) -> Iterator[Folder]:
                 _refuse_other(told.made, made, out)
                 for record in told.images:
                     folder.remember(record)
-        for name in (IMAGES, DIFFERENCES):
-            (out / name).mkdir(exist_ok=True)
-            for draft in (out / name).glob("*.part"):
-                draft.unlink(missing_ok=True)
         folder.key = _key(out / KEY, begun=bool(folder.records))
         if done is None:
             write_whole(out / JOURNAL, msgspec.json.encode(made) + b"\n")
         elif not whole:  # the last line was torn: it goes, and its picture is made again
             lines = [msgspec.json.encode(r) for r in done.images]
             write_whole(out / JOURNAL, b"\n".join([msgspec.json.encode(made), *lines]) + b"\n")
+        for name in (IMAGES, DIFFERENCES):  # after the journal: without one they would be somebody else's
+            (out / name).mkdir(exist_ok=True)
+            for draft in (out / name).glob("*.part"):
+                draft.unlink(missing_ok=True)
         folder._journal = stack.enter_context((out / JOURNAL).open("ab"))
         yield folder
 
@@ -270,6 +275,7 @@ def _refuse_strange(out: Path) -> None:
         return
     there = {path.name for path in out.iterdir()}
     strange = sorted(name for name in there if name.removesuffix(".part") not in _OURS)
+    strange += sorted(f"the link {name}" for name in there if (out / name).is_symlink())
     if strange or (there & {IMAGES, DIFFERENCES} and not there & {MANIFEST, JOURNAL}):
         raise InputError(
             f"the folder holds something else ({', '.join(strange[:3]) or 'pictures without a manifest'})",
@@ -305,9 +311,14 @@ def _key(path: Path, *, begun: bool) -> bytes:
             "give another --out",
         )
     key = secrets.token_bytes(32)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    draft = path.with_name(f"{path.name}.part")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
     return key
 
 
