@@ -22,6 +22,8 @@ OUT = ROOT / "build" / "bench"
 DEVELOPMENT_SEED = 11
 FINAL_SEEDS = (101, 102, 103)
 Say = Callable[[str], None]
+# Options that only say where files lie: they are no part of a command that a reader types.
+PATHS = ("--out", "--data", "--cells", "--folder", "--model")
 
 
 def parser(name: str, about: str | None) -> argparse.ArgumentParser:
@@ -61,9 +63,9 @@ def command_line(name: str, argv: Sequence[str]) -> str:
     for word in argv:
         if skip:
             skip = False
-        elif word in ("--out", "--data", "--cells"):
+        elif word in PATHS:
             skip = True
-        elif not word.startswith(("--out=", "--data=", "--cells=", "--json")):
+        elif not word.startswith((*(f"{path}=" for path in PATHS), "--json")):
             kept.append(word)
     return " ".join([f"python -m benchmarks.{name}", *kept])
 

@@ -215,5 +215,6 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "guard_soak": late("guard_soak"),
     "tampering_phantoms": late("tampering_phantoms"),
     "tampering_speed": late("tampering_speed"),
+    "tampering_quality": late("tampering_quality"),
     "tampering_films": late("tampering_films"),
 }

@@ -49,6 +49,7 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "guard_attacks": (late("guard_attacks"), []),
     "guard_soak": (late("guard_soak"), ["--seconds", "600"]),  # a million commands: by hand
     "tampering_phantoms": (late("tampering_phantoms"), []),
+    "tampering_quality": (late("tampering_quality"), []),
     "tampering_films": (late("tampering_films"), []),
 }
 

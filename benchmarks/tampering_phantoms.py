@@ -124,7 +124,13 @@ def trained(arguments: argparse.Namespace, say: Any) -> tuple[list[Path], list[d
     return runs, told
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(
+    arguments: argparse.Namespace,
+    folder: str = "evaluation",
+    processings: tuple[str, ...] = (),
+    *,
+    all_controls: bool = True,
+) -> dict[str, Any]:
     """Train, evaluate, and tell."""
     say = sayer()
     if arguments.models:
@@ -150,7 +156,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             data=phantoms(arguments, "test", arguments.test),
             learn_data=phantoms(arguments, "learn", arguments.learn),
             models=tuple(runs),
-            out=arguments.folder / "evaluation",
+            out=arguments.folder / folder,
+            processings=processings,
+            all_controls=all_controls,
             epochs=arguments.epochs,
             resamples=arguments.resamples,
         ),
