@@ -125,7 +125,7 @@ def test_a_run_killed_before_or_after_its_journal_goes_on(tmp_path: Path, at: in
     pid = os.fork()
     if pid == 0:  # what is synced first: the key, the journal, the picture, its map of differences
         calls = iter(range(1, 100))
-        os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == at else None
+        os.fsync = lambda fd: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == at else None
         try:
             apply([src], Model(), "insert", out)
         finally:
