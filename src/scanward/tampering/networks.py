@@ -130,8 +130,14 @@ class Discriminator(nn.Module):
 
 
 def soften(region: Tensor) -> Tensor:
-    """A region of 1 inside and -1 outside -> weights in [0, 1] that fall off over five pixels within it."""
+    """A region of 1 inside and -1 outside -> weights in [0, 1] that fall off towards its edge, and are 0 beyond it.
+
+    The fall-off is wider in larger pictures, where a sharp one showed as a ring around the lesion.
+    """
     inside = (region + 1) / 2
+    width = region.shape[-2] // 64
+    if width > 1:
+        return F.avg_pool2d(inside, 2 * width + 1, 1, width) ** 2 * inside
     near = -F.max_pool2d(-inside, 3, 1, 1)  # one pixel smaller, so that the fall-off ends inside the region
     return F.avg_pool2d(near, 3, 1, 1, count_include_pad=False) * inside
 

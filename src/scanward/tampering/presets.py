@@ -258,11 +258,14 @@ PRESETS: dict[str, Preset] = {
             framing="breast",
             generator=_OURS_GENERATOR,
             discriminator=DiscriminatorSettings(filters=32, layers=3, spectral_norm=True),
-            losses=_OURS_LOSSES,
+            # a few dozen cancers are soon known by heart: a slower discriminator, more variety, less focus
+            losses=LossSettings(cycle_healthy=5.0, cycle_cancer=5.0, focus=0.5),
             optimiser=OptimiserSettings(
-                generator_rate=4e-4, discriminator_rate=4e-4, batch=2, steps=3000, ema=0.995
+                generator_rate=3e-4, discriminator_rate=1e-4, batch=2, steps=3000, ema=0.995
             ),
-            augmentation=_OURS_AUGMENTATION,
+            augmentation=Augmentation(
+                share=1.0, rotate=15.0, scale=(0.9, 1.2), contrast=(0.8, 1.2), shift=0.05, flip_rows=True
+            ),
         ),
         Preset(
             name="scanward-256",
