@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from _mammo import IDENTIFIER, NAME, breast_picture, compressed, save
 from _tamper import phantoms, tiny
 from _tamper_dicom import SECRETS, FakeRun, mammogram, mammogram_file, right
+from house import REPOSITORY
 from scanward.cli.main import cli
 from scanward.errors import DecodeError, InputError, LearningError, ScanwardError, SettingsError
 from scanward.mammography.dicom_pixels import read_stored
@@ -546,9 +547,20 @@ def test_folders_that_are_refused(tmp_path: Path, data: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process"):
             apply([data], FakeRun(), "insert", busy)
+    (busy / "pseudonyms.key").write_bytes(b"short")
+    with pytest.raises(InputError, match="32 bytes"):
+        apply([data], FakeRun(), "insert", busy)
     (busy / "pseudonyms.key").unlink()
     with pytest.raises(InputError, match="key of its pseudonyms"):
         apply([data], FakeRun(), "insert", busy)
+
+
+def test_a_run_killed_in_its_first_moment_begins_again(tmp_path: Path, data: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "pseudonyms.key").write_bytes(b"ha")
+    (out / "tampered.part.jsonl.part").write_bytes(b"{")
+    assert len(apply([data], FakeRun(), "insert", out).images) == 3
 
 
 def test_a_manifest_leads_nowhere_else(tmp_path: Path, data: Path) -> None:
@@ -717,6 +729,9 @@ def test_the_card_tells_the_checkpoint_and_claims_nothing_unmeasured(tmp_path: P
     assert "2 steps" in text
     assert "CC (b)BY(/b) / 4.0" in text
     assert "Nothing yet" in text
+    page = (REPOSITORY / "docs/model-card.md").read_text("utf-8").partition("Below follow")[0]
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row and row not in page] == []  # the page knows every line of the card
     (folder / "evaluation.json").write_text("{}")
     with pytest.raises(DecodeError):
         write_model_card(folder)

@@ -301,10 +301,12 @@ def _refuse_other(found: Made, wanted: Made, out: Path) -> None:
 def _key(path: Path, *, begun: bool) -> bytes:
     if path.exists():
         key = path.read_bytes()
-        if len(key) != 32:
+        if len(key) == 32:
+            return key
+        if begun:
             raise InputError("not a key of 32 bytes", str(path), "give another --out")
-        return key
-    if begun:
+        path.unlink()  # killed while it was written: nothing rests on it yet
+    elif begun:
         raise InputError(
             "the key of its pseudonyms is gone, so that no picture can be added",
             str(path),
