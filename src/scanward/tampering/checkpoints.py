@@ -15,7 +15,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from scanward.config import TAMPERING_BOUNDS
 from scanward.errors import DecodeError, InputError, LearningError, ScanwardError, SettingsError
+from scanward.mammography.manifest import Image
 from scanward.tampering.networks import Generator
 from scanward.tampering.presets import Preset, fingerprint
 
@@ -40,7 +41,11 @@ Direction = Literal["insert", "remove"]
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a checkpoint says of itself. ``patients`` are SHA-256 of pseudonyms: to test on nobody trained on."""
+    """What a checkpoint says of itself. ``patients`` are SHA-256 of pseudonyms: to test on nobody trained on.
+
+    ``pictures`` are hashes of the pictures and of their source files: the same films imported again under other
+    pseudonyms are known by them. Empty in checkpoints of before.
+    """
 
     preset: Preset
     step: int
@@ -55,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     created: str
     scanward: str
     torch: str
+    pictures: tuple[str, ...] = ()
     format: str = FORMAT
 
 
@@ -66,6 +72,11 @@ def name_of(step: int) -> str:
 def hashed(patients: set[str]) -> tuple[str, ...]:
     """Pseudonyms as they stand in a checkpoint."""
     return tuple(sorted(hashlib.sha256(patient.encode()).hexdigest() for patient in patients))
+
+
+def marks(images: Iterable[Image]) -> frozenset[str]:
+    """What tells a picture whatever it and its patient are called: half the SHA-256 of its pixels and of its source."""
+    return frozenset(mark[:32] for image in images for mark in (image.sha256, image.source_sha256) if mark)
 
 
 def write(run: Path, tensors: Mapping[str, Tensor], facts: Facts) -> Path:

@@ -17,6 +17,7 @@ from scanward.errors import InputError, LeakError, LearningError, SettingsError
 from scanward.mammography.manifest import Image, Label, Manifest, read_manifest
 from scanward.mammography.pictures import lesions_mask, load
 from scanward.mammography.splits import Split, check_split
+from scanward.tampering.checkpoints import marks
 from scanward.tampering.presets import Preset
 from scanward.tampering.scaling import mask_to_model, to_model
 
@@ -66,6 +67,7 @@ class Prepared:
     fingerprint: str  # of pictures, labels, preset's size and selection
     kind: str
     phantom: bool
+    pictures: frozenset[str] = frozenset()  # `scanward.tampering.checkpoints.marks` of all of them
 
     def patients(self) -> set[str]:
         """Pseudonyms of everybody that the run learns from."""
@@ -185,6 +187,7 @@ def prepare(
         fingerprint=mark,
         kind=manifest.kind,
         phantom=manifest.phantom,
+        pictures=marks(image for images in chosen.values() for image in images),
     )
 
 

@@ -214,6 +214,7 @@ def _facts(prepared: Prepared, preset: Preset, seed: int, world: int) -> Facts:
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         scanward=__version__,
         torch=str(torch.__version__),
+        pictures=tuple(sorted(prepared.pictures)),
     )
 
 

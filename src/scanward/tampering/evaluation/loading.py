@@ -15,7 +15,7 @@ from scanward.mammography.phantom_sets import read_truth
 from scanward.mammography.pictures import Mask, lesions_mask, load
 from scanward.mammography.splits import check_disjoint, split_by_patient
 from scanward.tampering.batches import put_inside
-from scanward.tampering.checkpoints import Run, hashed
+from scanward.tampering.checkpoints import Run, hashed, marks
 from scanward.tampering.evaluation.sets import Data, Pictures
 from scanward.tampering.evaluation.tampers import Tamper, of_generators
 from scanward.tampering.prepared import Selection
@@ -121,14 +121,15 @@ def load_data(
     selection = selection or Selection()
     trained_on = frozenset(patient for each in (run, *others) for patient in each.facts.patients)
     views = run.preset.views
-    manifest = _unseen(read_manifest(folder), trained_on, views, folder)
+    pictures = frozenset(mark for each in (run, *others) for mark in each.facts.pictures)
+    manifest = _unseen(read_manifest(folder), trained_on, pictures, views, folder)
     chosen: dict[str, tuple[Path, tuple[Image, ...]]]
     if learn_from is None:
         chosen = {
             name: (folder, images) for name, images in _parts(manifest, SHARES, seed, selection).items()
         }
     else:
-        other = _unseen(read_manifest(learn_from), trained_on, views, learn_from)
+        other = _unseen(read_manifest(learn_from), trained_on, pictures, views, learn_from)
         check_disjoint(manifest, other)
         shares = {"learn": 0.8, "validate": 0.2}
         chosen = {
@@ -151,9 +152,23 @@ def load_data(
     return Data(generator_patients=trained_on, **loaded)
 
 
-def _unseen(manifest: Manifest, trained_on: frozenset[str], views: tuple[str, ...], folder: Path) -> Manifest:
-    """The data set in these views (all when empty), without whom a generator was trained on."""
-    strangers = {patient for patient in manifest.patients() if hashed({patient})[0] not in trained_on}
+def _unseen(
+    manifest: Manifest,
+    trained_on: frozenset[str],
+    pictures: frozenset[str],
+    views: tuple[str, ...],
+    folder: Path,
+) -> Manifest:
+    """The data set in these views (all when empty), without whom a generator was trained on.
+
+    A woman is known by her pseudonym, or by any of her pictures: imported again without a site key, the same films
+    have other pseudonyms.
+    """
+    strangers = {
+        patient
+        for patient, images in manifest.patients().items()
+        if hashed({patient})[0] not in trained_on and pictures.isdisjoint(marks(images))
+    }
     left = tuple(
         image
         for image in manifest.images
