@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+LEAST_PATIENTS = 4  # fewer have no interval: all draws of one patient are that patient
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -62,14 +64,33 @@ class Draws:
         return taken
 
     def estimate(self, draws: Floats) -> Estimate:
-        """Value (the first entry) and percentile interval of a statistic's draws (1 + resamples,)."""
+        """Value (the first entry) and percentile interval of a statistic's draws (1 + resamples,).
+
+        No interval is given of fewer than `LEAST_PATIENTS`, nor where more draws have no value (no cancer came, say)
+        than lie beyond an end of the interval: that end is not known then.
+        """
         if not len(draws) or not math.isfinite(draws[0]):
             return UNKNOWN
         rest = draws[1:][np.isfinite(draws[1:])]
-        if not len(rest):
+        lost = 1 - len(rest) / max(len(draws) - 1, 1)
+        if not len(rest) or self.weights.shape[1] < LEAST_PATIENTS or lost > (1 - self.level) / 2:
             return Estimate(value=float(draws[0]))
         low, high = np.quantile(rest, [(1 - self.level) / 2, (1 + self.level) / 2])
         return Estimate(value=float(draws[0]), low=float(low), high=float(high))
+
+    def share(self, rows: Ints, flags: NDArray[np.generic]) -> Estimate:
+        """Share of ``flags`` (0 and 1) over the images ``rows``, those that are not finite left out.
+
+        None of n patients, or all of them, says little when n is small, and every draw says the same: the interval
+        is then that of Clopper and Pearson (Biometrika 26:404, 1934) with patients as trials.
+        """
+        made = self.mean(rows, flags)
+        if made.value not in (0.0, 1.0) or made.low is None:
+            return made
+        patients = len(np.unique(self.unit[np.asarray(rows)[np.isfinite(np.asarray(flags, np.float64))]]))
+        reach = ((1 - self.level) / 2) ** (1 / patients)
+        low, high = (reach, 1.0) if made.value else (0.0, 1 - reach)
+        return Estimate(value=made.value, low=low, high=high)
 
     def mean(self, rows: Ints, values: NDArray[np.generic]) -> Estimate:
         """Mean of ``values`` over the images ``rows``, those that are not finite left out."""
@@ -123,7 +144,9 @@ def delong(healthy: Floats, cancer: Floats) -> tuple[Floats, Floats]:
 
 
 def delong_p(healthy: tuple[Floats, Floats], cancer: tuple[Floats, Floats]) -> float:
-    """Two-sided p of equal areas of two paired scorings; 1 when they are the same scores."""
+    """Two-sided p of equal areas of two paired scorings; 1 when they are the same scores, or one side has one image."""
+    if min(len(healthy[0]), len(cancer[0])) < 2:
+        return 1.0  # a variance of one is not known
     areas, covariance = delong(np.stack(healthy), np.stack(cancer))
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     difference = float(areas[0] - areas[1])

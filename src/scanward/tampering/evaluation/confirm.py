@@ -192,8 +192,8 @@ class _Court:
         if seen is not None:
             seen(self._seen(tamper, made, scores, gone.remaining, put.plausible))
         percent = 50.0  # the grey range is 2
-        removed = draws.mean(on_cancer, np.where(np.isnan(gone.remaining), np.nan, gone.removed))
-        plausible = draws.mean(on_healthy, put.plausible)
+        removed = draws.share(on_cancer, np.where(np.isnan(gone.remaining), np.nan, gone.removed))
+        plausible = draws.share(on_healthy, put.plausible)
         return TamperResult(
             name=tamper.name,
             kind=tamper.kind,
@@ -204,7 +204,7 @@ class _Court:
             remaining=draws.mean(on_cancer, gone.remaining),
             residue=draws.mean(on_cancer, gone.residue),
             plausible=plausible,
-            in_place=draws.mean(on_healthy[put.plausible], in_place[put.plausible])
+            in_place=draws.share(on_healthy[put.plausible], in_place[put.plausible])
             if tamper.told
             else UNKNOWN,
             objections=dict(Counter(o for o in put.objections if o)),
@@ -275,9 +275,9 @@ class _Court:
         return ByClassifier(
             classifier=classifier,
             processing=process,
-            removed=self.draws.mean(on_cancer[found], (scores["removed"][key] < line)[found]),
-            inserted=self.draws.mean(on_healthy, plausible & takes),
-            crossed=self.draws.mean(on_healthy[quiet], takes[quiet]),
+            removed=self.draws.share(on_cancer[found], (scores["removed"][key] < line)[found]),
+            inserted=self.draws.share(on_healthy, plausible & takes),
+            crossed=self.draws.share(on_healthy[quiet], takes[quiet]),
         )
 
     def _verdict(self, detection: Sequence[Detection], removed: Estimate, plausible: Estimate) -> str:
@@ -286,6 +286,11 @@ class _Court:
             return "not assessable"
         if self.settings.exploratory:
             return "exploratory: nothing is claimed"
+        if (
+            min(len(set(self.healthy.patients)), len(set(self.cancer.patients)))
+            < self.settings.least_patients
+        ):
+            return f"fewer than {self.settings.least_patients} patients on a side: nothing is claimed"
         enough = {
             (d.classifier, d.processing): d.difference.low is not None
             and d.difference.low >= self.settings.least_difference
@@ -357,7 +362,7 @@ class _Court:
             ranges={
                 t: (stick.low[t], stick.high[t] if math.isfinite(stick.high[t]) else None) for t in stick.low
             },
-            ceiling=self.draws.mean(test.cancer_rows, np.array(lesions)),
+            ceiling=self.draws.share(test.cancer_rows, np.array(lesions)),
             classifiers=tuple(self._classifier(c) for c in self.classifiers),
             tampers=tuple(results),
         )

@@ -22,7 +22,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``least_difference`` what the lower end of the paired difference of AUC must reach to be called a deception: a blur
     costs a classifier a little, too. ``least_share`` is what the lower ends of the shares of lesions removed and of
     plausible insertions must reach: rubbish deceives classifiers, too. With a ``least_auc`` below the usual one figures
-    are given of weaker classifiers, and nothing is claimed.
+    are given of weaker classifiers, and nothing is claimed. ``least_patients`` is how many must be on each side of the
+    test: of fewer, an interval is no more than a guess.
     """
 
     classifiers: tuple[str, ...] = ("plain", "smooth")
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     least_auc: float = LEAST_AUC
     least_difference: float = 0.10
     least_share: float = 0.5
+    least_patients: int = 10
     resamples: int = 2000
     level: float = 0.95
     seed: int = 0
