@@ -140,6 +140,12 @@ def _reporting(path: Path | None) -> Iterator[Callable[[Told], None] | None]:
         writer.writerow(("name", "file", "outcome", "why"))
 
         def tell(told: Told) -> None:
-            writer.writerow((told.name, told.where, told.fate, told.why))
+            writer.writerow([_harmless(cell) for cell in (told.name, told.where, told.fate, told.why)])
 
         yield tell
+
+
+def _harmless(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula and no terminal for a command: file names are anybody's."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in cell)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown

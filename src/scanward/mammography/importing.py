@@ -202,6 +202,10 @@ class _Ledger:
         if not found.patient.strip():
             self._enter("rejected", "no patient", where, "splits are by patient")
             return None
+        if not found.path.resolve().is_relative_to(self.src.resolve()):
+            found = replace(
+                found, remarks=(*found.remarks, "its file is a link that leads out of the source's folder")
+            )
         name = self._name(found.name)
         if not self.kind.identifying:
             return Job(found=replace(found, name=name), out=self.out, source=where, curves=self.curves)
