@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pil
 
@@ -187,7 +187,7 @@ def _labels(path: Path, names: list[str]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "patient", "label"))
-        writer.writerows((name, f"{NAME} {i}", "normal") for i, name in enumerate(names))
+        writer.writerows((name, f"{NAME} {i // 2}", "normal") for i, name in enumerate(names))
     return path
 
 
@@ -277,6 +277,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind=st.sampled_from(["pictures", "dicom"]),
     wrecks=st.lists(st.tuples(st.integers(0, 3), _WRECKS, st.floats(0, 1)), min_size=1, max_size=4),
 )
+@example(kind="pictures", wrecks=[(0, "copy", 0.0)])  # the same picture of one woman twice
+@example(kind="dicom", wrecks=[(2, "copy", 0.0), (1, "copy", 0.0)])
 def test_books_balance_over_wreckage(sources: Path, kind: str, wrecks: list[tuple[int, str, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         src, out = Path(folder) / "src", Path(folder) / "out"
@@ -287,7 +289,9 @@ def test_books_balance_over_wreckage(sources: Path, kind: str, wrecks: list[tupl
         told: list[Told] = []
         try:
             made = import_dataset(find(kind, src / "labels.csv"), src, out, tell=told.append)
-        except InputError:
+        except InputError as error:
+            if "bug" in error.todo:  # books that do not balance are refused, too: nobody's fault but ours
+                raise
             assert not (out / "manifest.json").exists()
             return
         assert made.books.balance()
