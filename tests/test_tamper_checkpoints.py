@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -225,13 +226,16 @@ def test_headers_that_are_none_are_refused(tmp_path: Path, header: bytes) -> Non
         read(path)
 
 
-def _rewritten(path: Path, change: dict[str, object]) -> None:
-    """The checkpoint with facts altered, its tensors and their hash as they were."""
+def _rewritten(path: Path, change: dict[str, object], *, sealed: bool = True) -> None:
+    """The checkpoint with facts altered, ``sealed`` with a hash that fits them; its tensors as they were."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     told = json.loads(header["__metadata__"]["scanward"]) | change
     header["__metadata__"]["scanward"] = json.dumps(told)
+    if sealed:
+        fits = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        header["__metadata__"]["scanward_sha256"] = fits
     encoded = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(encoded)) + encoded + content[8 + length :])
 
@@ -254,6 +258,17 @@ def test_facts_that_contradict_are_refused(one: Path, tmp_path: Path, change: di
     _rewritten(path, change)
     with pytest.raises(DecodeError):
         read(path)
+
+
+def test_damaged_facts_are_found(one: Path, tmp_path: Path) -> None:
+    """A woman dropped from the list of those trained on would be tested on."""
+    path = tmp_path / one.name
+    path.write_bytes(one.read_bytes())
+    _rewritten(path, {"patients": []}, sealed=False)
+    with pytest.raises(DecodeError, match="altered"):
+        read(path)
+    _rewritten(path, {"patients": []})
+    assert read(path)[1].patients == ()
 
 
 def test_weights_of_another_preset_do_not_fit(one: Path, tmp_path: Path) -> None:

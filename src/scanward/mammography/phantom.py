@@ -16,12 +16,11 @@ So the same seed without lesions gives exactly the same woman, and picture - hea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 
 from scanward.config import PHANTOM_BOUNDS
 from scanward.errors import SettingsError
@@ -162,7 +161,7 @@ def _check(rows: int, columns: int, laterality: str, view: str) -> None:
         raise SettingsError(f"no phantom of {laterality} {view}", "", "L or R, CC or MLO")
 
 
-def _streams(seed: Sequence[int], laterality: str, view: str):  # type: ignore[no-untyped-def]
+def _streams(seed: Sequence[int], laterality: str, view: str) -> Callable[[int], np.random.Generator]:
     place = (int(laterality == "R"), int(view == "MLO"))
     return lambda stream: np.random.default_rng([*seed, stream, *place])
 

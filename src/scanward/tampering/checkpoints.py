@@ -5,7 +5,7 @@
     RUN/checkpoint-000004000.safetensors   networks, averaged generators, Adam's moments, pools; the full preset
 
 A file is written beside its name, synced and moved into place; the two newest are kept. It carries a hash of its
-tensors, so that one that was damaged later is found, and the one before it is used.
+tensors and one of what it says of itself, so that one that was damaged later is found, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def write(run: Path, tensors: Mapping[str, Tensor], facts: Facts) -> Path:
     """
     # A tensor of its own for every name: shared or strided storage cannot be written.
     flat = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"scanward": msgspec.json.encode(facts).decode(), "sha256": _tensors_hash(flat)}
+    told = msgspec.json.encode(facts).decode()
+    metadata = {"scanward": told, "sha256": _tensors_hash(flat), "scanward_sha256": _text_hash(told)}
     path = run / name_of(facts.step)
     draft = path.with_suffix(".part")
     try:
@@ -159,7 +160,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], Facts]:
             str(path),
             "remove it: the one before is used then",
         ) from error
-    if facts.format != FORMAT or metadata.get("sha256") != _tensors_hash(tensors):
+    told = _text_hash(metadata["scanward"])
+    # checkpoints of the first days have no hash of their facts
+    whole = metadata.get("sha256") == _tensors_hash(tensors) and metadata.get("scanward_sha256", told) == told
+    if facts.format != FORMAT or not whole:
         raise DecodeError("the checkpoint was altered", str(path), "remove it: the one before is used then")
     return tensors, facts
 
@@ -173,6 +177,10 @@ def _metadata(data: bytes) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("metadata")
     return found
+
+
+def _text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _tensors_hash(tensors: Mapping[str, Tensor]) -> str:

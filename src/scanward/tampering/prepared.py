@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from scanward.errors import InputError, LeakError, LearningError, SettingsError
+from scanward.errors import InputError, LearningError, SettingsError
 from scanward.mammography.manifest import Image, Label, Manifest, read_manifest
 from scanward.mammography.pictures import lesions_mask, load
 from scanward.mammography.splits import Split, check_split
 from scanward.tampering.checkpoints import marks
 from scanward.tampering.presets import Preset
-from scanward.tampering.scaling import mask_to_model, to_model
+from scanward.tampering.scaling import BRIGHT, MARGIN, QUARTILE, WHITE, mask_to_model, to_model
 
 Progress = Callable[[int, int], None]
 _TYPES: dict[str, type[np.generic]] = {"grey": np.int16, "breast": np.uint8, "region": np.uint8}
@@ -198,7 +198,8 @@ def _fingerprint(manifest: Manifest, chosen: dict[str, list[Image]], preset: Pre
         for image in images
     ]
     shape = (preset.rows, preset.columns, preset.framing, preset.generator.mask_channel)
-    return hashlib.sha256(msgspec.json.encode([manifest.kind, shape, facts])).hexdigest()
+    scale = (WHITE, QUARTILE, BRIGHT, MARGIN)  # pictures prepared with another grey scale are other pictures
+    return hashlib.sha256(msgspec.json.encode([manifest.kind, shape, scale, facts])).hexdigest()
 
 
 def _domain(data: Path, images: list[Image], preset: Preset, stem: Path, tick: Callable[[], None]) -> Domain:
@@ -250,20 +251,3 @@ def _mapped(path: Path, kind: type[np.generic], shape: tuple[int, int, int]) -> 
             "the prepared pictures are cut off", str(path), "remove this folder and run it again"
         )
     return np.memmap(path, kind, "r", shape=shape)
-
-
-def refuse_overlap(trained_on: set[str], tested_on: set[str]) -> None:
-    """Refuse to test on a woman that was trained on.
-
-    Raises
-    ------
-    LeakError
-        Some patient is in both.
-    """
-    shared = trained_on & tested_on
-    if shared:
-        raise LeakError(
-            f"{len(shared)} patients are both in the training and in the test images",
-            ", ".join(sorted(shared)[:3]),
-            "split by patient: scanward mammo split",
-        )
