@@ -53,7 +53,9 @@ TRAINING_PLACES = (
 # Only these may import the rooms of training: otherwise `judge` would carry the training libraries with it.
 TRAINING_ROOMS = ("learning",)
 # The images wing runs on a workstation, never in a guard: it has the libraries of the extra `images`.
-IMAGE_PLACES = (*IMAGES_WING, "cli.mammo")
+IMAGE_PLACES = (*IMAGES_WING, "cli.mammo", "cli.study")
+# Pages: processes of their own, never the guard's. They have the libraries of the extra `web`.
+WEB_PLACES = ("web", "console", "reading", "cli.study", "cli.console")
 TRAINING_LIBRARIES = frozenset(
     {"sklearn", "lightgbm", "torch", "matplotlib", "onnx", "onnxmltools", "skl2onnx", "scipy", "joblib"}
 )
@@ -65,6 +67,8 @@ IMPORT_NAMES = {
     "python-gdcm": "gdcm",
     "pylibjpeg-openjpeg": "openjpeg",
     "pyjpegls": "jpeg_ls",
+    "argon2-cffi": "argon2",
+    "python-multipart": "multipart",
 }  # where a distribution's import name is not its own
 
 
@@ -169,6 +173,7 @@ def library_violations(src: Path, project: dict[str, object]) -> list[str]:
     assert isinstance(extras, dict)
     training = run_time | _import_names(extras["train"])
     images = _import_names(extras["images"])
+    pages = _import_names(extras["web"])
     # Extras of a guard host: imported inside the functions that need them, never on loading a module.
     optional = {name for extra in LAZY_EXTRAS for name in _import_names(extras.get(extra, []))}
     found = []
@@ -176,6 +181,8 @@ def library_violations(src: Path, project: dict[str, object]) -> list[str]:
         here = training if is_in(name, TRAINING_PLACES) else run_time
         if is_in(name, IMAGE_PLACES):
             here = here | images
+        if is_in(name, WEB_PLACES):
+            here = here | pages
         for imported in imports(name, path):
             library = room_of(imported.target)
             if library in sys.stdlib_module_names or library in here or library == "scanward":
@@ -320,6 +327,11 @@ def test_the_order_checker_lets_good_houses_stand(tmp_path: Path, file: str, tex
         ("mammography/breast.py", "from PIL import Image\nimport scipy.ndimage", False),
         ("mammography/breast.py", "import torch", True),
         ("guard/relay.py", "from PIL import Image", True),
+        ("guard/control.py", "import starlette", True),
+        ("web/app.py", "from starlette.routing import Route\nimport argon2", False),
+        ("web/app.py", "import torch", True),
+        ("web/app.py", "import scipy.stats", True),
+        ("reading/mrmc/tests.py", "import scipy.stats\nimport numpy", False),
         ("layers/base.py", "import json\nimport numpy as np\nimport onnxruntime", False),
     ],
 )
