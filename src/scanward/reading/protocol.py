@@ -200,7 +200,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class Clicked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One act of a reader on a case, ``at`` ms since it was shown: ``what`` (rating, mark, window, ...) and ``value``."""
+    """One act of a reader, ``at`` ms since the case was shown: ``what`` (rating, mark, window, ...) and ``value``."""
 
     at: float
     what: str
