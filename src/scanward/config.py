@@ -309,6 +309,116 @@ class TamperingBounds:
     blocks: int = 64  # residual blocks of a generator
 
 
+@dataclass(frozen=True, slots=True)
+class StudyBounds:
+    """What a reader study's design may ask for, and what its files may weigh."""
+
+    design_bytes: int = 256 << 10  # bytes of design.toml; the commented example has 6 kB
+    protocol_bytes: int = 512 << 20  # bytes of a protocol or a key; 20 readers of 20,000 pictures have 40 MB
+    table_bytes: int = 64 << 20  # bytes of truth.csv; 100,000 rows have some 8 MB
+    title_chars: int = 200  # characters of the title; one line on the page
+    text_chars: int = 500  # characters of a question; two lines on the page
+    label_chars: int = 60  # characters of one answer's label
+    name_chars: int = 32  # characters of an arm's or a question's name
+    readers: int = 100  # readers of one study; the largest published MRMC studies have some 100
+    arms: int = 8  # ways of showing pictures; every one is a session more for each reader
+    questions: int = 5  # questions on one picture; more are not answered with care
+    labels: int = 10  # points of a scale; keys 1 to 9 and 0
+    hypotheses: int = 40  # endpoints; Holm's correction leaves nothing of more
+    patients: int = 100_000  # women; some hundred times the largest studies
+    per_patient: int = 16  # pictures of one woman; a screening examination has four
+    pictures: int = 100_000  # pictures of one study, all arms
+    least_side: int = 16  # px; nothing smaller is a mammogram
+    side: int = 8192  # px of an arm; a 5-megapixel display has 2,560
+    session_cases: int = 1_000  # pictures of one session; readers tire after some hundred
+    washout_days: float = 730.0  # days between two sessions
+    block: int = 1_000  # pictures of one block of randomisation
+    practice: int = 100  # pictures for practice
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBounds:
+    """What a reader of a study may send, and how long the server of a study waits for its disk."""
+
+    body_bytes: int = 512 << 10  # bytes of one answer or draft; one with 1,000 acts has some 80 kB
+    marks: int = 100  # marks on one picture; readers set up to five
+    acts: int = 5_000  # acts recorded of one case; dragging the window makes some hundred
+    act_chars: int = 200  # characters of one act's words
+    seconds: float = 31_536_000.0  # s a case was in view or away; a page left open for a year
+    revisions: int = 1_000  # revisions of one answer; readers make one or two
+    confidence: int = 5  # points of the scale of confidence
+    grey: float = 1e6  # grey values of a window's centre or width; pictures have at most 65,535
+    drafts: int = 20_000  # drafts kept of one case; every click makes one
+    sequence: int = 1 << 40  # highest number of a draft; pages count from 1
+    preloaded: int = 3  # cases a page may have in store beside the one in view
+    busy_seconds: float = (
+        3.0  # s to wait for a locked database; then the page keeps the answer and tries again
+    )
+    events_kept: int = 100_000  # events kept of one reader: sessions begun, pauses
+
+
+@dataclass(frozen=True, slots=True)
+class MrmcBounds:
+    """What a table of ratings may weigh, and how far a plan is searched."""
+
+    file_bytes: int = (
+        256 << 20
+    )  # bytes of a table; 500,000 ratings with all columns of an export have some 80 MB
+    rows: int = 2_000_000  # ratings of one table; 20 readers x 5 treatments x 5,000 cases are 500,000
+    columns: int = 256  # columns of a table; an export has 21
+    field_chars: int = 64 << 10  # characters of one field; marks of a reader are a list of some points
+    cells: int = 20_000_000  # readers x treatments x cases of the dense table; 8 bytes each
+    treatments: int = 100  # treatments of one table; a study has two to five
+    readers: int = 1_000  # readers of one table; the largest published studies have some 100
+    name_chars: int = 200  # characters of a reader's, a treatment's, a case's name
+    merits: int = 32  # figures of merit of one analysis
+    plan_cases: int = 1_000_000  # cases up to which a plan is searched; no study has a tenth
+    plan_readers: int = 1_000  # readers up to which a plan is searched
+
+
+@dataclass(frozen=True, slots=True)
+class WebBounds:
+    """What a browser may cost a server of pages, and how sign-in is slowed down."""
+
+    body_bytes: int = 1 << 20  # bytes of a request's body; an answer with all its clicks has some 50 kB
+    body_seconds: float = 20.0  # s from a request's head to the end of its body; 1 MiB takes 8 s at 1 Mbit/s
+    header_bytes: int = 16 << 10  # bytes of a request's head; a browser sends about 1 kB
+    header_seconds: float = 10.0  # s from a connection (or the last answer's end) to a whole request's head
+    handshake_seconds: float = 5.0  # s for TLS; a slow machine needs some 0.1 s
+    send_seconds: float = 60.0  # s in which a browser must take what it is sent; 10 MB at 1.4 Mbit/s
+    keep_alive_seconds: float = 30.0  # s of silence after an answer; a reader looks at a picture so long
+    stop_seconds: float = 5.0  # s that requests in progress may take when the server stops
+    connections: int = 256  # at once; a browser opens six
+    connections_each: int = 96  # of these from one address: 16 browsers behind one router
+    form_fields: int = 64  # fields of a form
+    next_chars: int = 512  # characters of the page to go to after sign-in
+    name_chars: int = 64  # characters of an account's name
+    roles: int = 16  # roles of one account
+    accounts: int = 10_000  # accounts of one site; a large hospital's staff
+    passphrase_groups: int = 5  # groups of a generated passphrase, 16 bits each: 80 bits
+    password_chars: int = 12  # characters of a chosen password at least; NIST SP 800-63B asks for 8
+    password_bytes: int = 1024  # bytes of a password; more only costs hashing
+    argon2_kib: int = 64 << 10  # KiB of memory of one hash: RFC 9106's second recommended choice
+    argon2_passes: int = 3  # passes over it: the same
+    argon2_lanes: int = 4  # lanes: the same
+    hashes_at_once: int = 2  # hashes computed at once: 128 MiB of memory; the others wait
+    account_free: int = 5  # wrong passwords for one account before delays begin; typing errors
+    address_free: int = 20  # wrong passwords from one address before delays begin; a ward behind one router
+    first_wait: float = 2.0  # s of the first delay; doubled by each further wrong password
+    longest_wait: float = 900.0  # s of delay at most: 35,000 guesses a year, and nobody locked out for good
+    forget_seconds: float = 86_400.0  # s after the last wrong password when all of them are forgotten
+    alert_failures: int = 10  # wrong passwords in a row that are written down as an alert; then each doubling
+    addresses: int = 4096  # addresses whose wrong passwords are remembered, in memory
+    names: int = 10_000  # names whose wrong passwords are remembered, on disk
+    sessions_each: int = 16  # sessions of one account at once; then the oldest ends
+    devices_each: int = 16  # browsers of one account that have signed in before; then the oldest is forgotten
+    idle_seconds: float = 3600.0  # s without a request after which a session ends
+    absolute_seconds: float = 43_200.0  # s after which a session ends whatever happens: a working day
+    seen_seconds: float = 30.0  # s between two notes of when a session was seen: spares a durable write each
+    clock_slack: float = 60.0  # s that a clock may run backwards before sessions of "the future" end
+    failures_minute: int = 60  # wrong passwords written down one by one in a minute; the rest as a count
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -326,3 +436,7 @@ WATCH_BOUNDS = WatchBounds()
 MAMMOGRAPHY_BOUNDS = MammographyBounds()
 PHANTOM_BOUNDS = PhantomBounds()
 TAMPERING_BOUNDS = TamperingBounds()
+STUDY_BOUNDS = StudyBounds()
+ANSWER_BOUNDS = AnswerBounds()
+MRMC_BOUNDS = MrmcBounds()
+WEB_BOUNDS = WebBounds()
