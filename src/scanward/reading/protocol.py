@@ -179,7 +179,11 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Truth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a picture is. ``case`` names the original (shared by its modified twin and by both arms)."""
+    """What a picture is. ``case`` names the original (shared by its modified twin and by all arms).
+
+    ``case`` and ``patient`` are random pseudonyms (C0001, P0001); ``source`` is what the pictures' folder called it,
+    ``source_sha256`` that of the file.
+    """
 
     picture: str
     case: str
@@ -187,16 +191,21 @@ class Truth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     modification: Modification
     pathology: Pathology
     practice: bool = False
+    source: str = ""
     source_sha256: str = ""
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The truth of every picture, apart from everything a server reads."""
+    """The truth of every picture, apart from everything a server reads.
+
+    ``secret`` (64 hexadecimal digits) is what all chance of the study came from, see `scanward.reading.chance`.
+    """
 
     format: str = KEY_FORMAT
     created: str
     phantom: bool
     truths: tuple[Truth, ...]
+    secret: str = ""
 
 
 class Clicked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
