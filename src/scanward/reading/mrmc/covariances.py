@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.errors import SettingsError
+from scanward.reading.mrmc.empirical import EmpiricalAUC
 from scanward.reading.mrmc.merit import Merit
 from scanward.reading.mrmc.ratings import Ratings
 from scanward.reading.mrmc.results import Covariance, Estimates
-from scanward.reading.mrmc.structured import Structured, by_patient, read_classes
+from scanward.reading.mrmc.structured import Structured, by_patient, read_classes, used_cases
+from scanward.reading.mrmc.unbiased import unbiased_covariance
 
 Floats = NDArray[np.float64]
 
@@ -36,10 +38,14 @@ def estimate(ratings: Ratings, merit: Merit, method: Covariance = Covariance.JAC
         raise SettingsError(
             f"no {method} covariances of {merit.name}", "covariance", f"use {Covariance.JACKKNIFE}"
         )
-    elif method is Covariance.DELONG:
-        covariance = _delong(ratings, merit)
+    elif method is Covariance.UNBIASED and isinstance(merit, EmpiricalAUC):
+        covariance = unbiased_covariance(ratings)
+    elif method is Covariance.DELONG or not (merit.uses_positives and merit.uses_negatives):
+        covariance = _delong(ratings, merit)  # of a plain mean this is the unbiased one
     else:
-        raise SettingsError(f"no {method} covariances", "covariance", "use jackknife, delong or unbiased")
+        raise SettingsError(
+            f"no {method} covariances of {merit.name}", "covariance", "use delong or jackknife"
+        )
     value = merit.values(ratings)
     missing = np.isnan(value)
     covariance[missing] = np.nan
@@ -52,19 +58,41 @@ def estimate(ratings: Ratings, merit: Merit, method: Covariance = Covariance.JAC
         value=value,
         covariance=covariance,
         patients=len(np.unique(ratings.patient)),
+        chance=merit.chance,
     )
 
 
-def _jackknife(ratings: Ratings, merit: Merit) -> Floats:
-    there = by_patient(~np.isnan(ratings.score), ratings) > 0
+def pseudovalues(ratings: Ratings, merit: Merit) -> tuple[Floats, NDArray[np.bool_]]:
+    """Jackknife pseudovalues about their mean, and which patients have one: twice (treatments, readers, patients).
+
+    Y_kp - Y_k. = (n_k - 1)(mean of the A_k(-p) - A_k(-p)), n_k the patients whom cell k uses: those of the class that
+    the figure uses (Dorfman, Berbaum and Metz 1992, doi:10.1097/00004424-199209000-00015). 0 where there is none.
+    """
+    there = by_patient(used_cases(ratings, merit), ratings) > 0
     count = there.sum(axis=-1)
     without = np.where(there, merit.leave_one_out(ratings), 0.0)
     mean = without.sum(axis=-1) / np.maximum(count, 1)
-    pseudo = np.where(there, (count[..., None] - 1) * (mean[..., None] - without), 0.0)
+    return np.where(there, (count[..., None] - 1) * (mean[..., None] - without), 0.0), there
+
+
+def _jackknife(ratings: Ratings, merit: Merit) -> Floats:
+    """sum_p (Y_kp - Y_k.)(Y_lp - Y_l.) / (n (n - 1)) where both cells use the same n patients.
+
+    The same as (n - 1)/n sum_p (A_k(-p) - A_k(.))(A_l(-p) - A_l(.)) (Efron and Tibshirani 1993, section 11.2).
+    """
+    pseudo, there = pseudovalues(ratings, merit)
+    count = there.sum(axis=-1)
     return _mean_covariance(pseudo, pseudo, there, count, count)
 
 
 def _delong(ratings: Ratings, merit: Structured) -> Floats:
+    """S10/M + S01/N + (S11 + S11')/(M N) with sums over each patient's cases.
+
+    S10 = I10/((I10 - 1) M) sum_p (V10_kp. - m_p A_k)(V10_lp. - m_p A_l), S01 likewise, S11 = I/(I - 1) sum_p
+    (V10_kp. - m_p A_k)(V01_lp. - n_p A_l); M positives of I10 patients, N negatives of I01, I patients in all, of
+    whom patient p has m_p and n_p (Obuchowski 1997, doi:10.2307/2533958). Without clusters S11 vanishes and this is
+    S10/M + S01/N of DeLong, DeLong and Clarke-Pearson 1988 (doi:10.2307/2531595).
+    """
     components = merit.components(ratings)
     value = merit.values(ratings)
     total = np.zeros((*value.shape, *value.shape))

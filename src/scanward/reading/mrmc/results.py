@@ -35,7 +35,8 @@ class Estimates:
     """A figure of merit in every cell and the covariances of its errors, due to cases alone.
 
     ``value`` (treatments, readers); ``covariance`` (treatments, readers, treatments, readers), zero where two cells
-    share no patient; NaN in cells without a figure. ``patients``: how many were resampled.
+    share no patient; NaN in cells without a figure. ``patients``: how many were resampled. ``chance``: the figure of a
+    reader who guesses, what single treatments are tested against; None where there is no such.
     """
 
     merit: str
@@ -45,6 +46,7 @@ class Estimates:
     value: Floats
     covariance: Floats
     patients: int
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

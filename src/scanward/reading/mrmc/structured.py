@@ -47,3 +47,11 @@ def read_classes(ratings: Ratings) -> tuple[Bools, Bools]:
     """Which cell read which positive, and which negative: twice (treatments, readers, cases)."""
     read = ~np.isnan(ratings.score)
     return read & ratings.truth, read & ~ratings.truth
+
+
+def used_cases(ratings: Ratings, merit: Merit) -> Bools:
+    """Which cell's figure depends on which case: (treatments, readers, cases). Sensitivity uses no negatives."""
+    used = ~np.isnan(ratings.score)
+    if isinstance(merit, Structured):
+        used &= np.where(ratings.truth, merit.uses_positives, merit.uses_negatives)
+    return used
