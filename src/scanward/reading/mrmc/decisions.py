@@ -179,8 +179,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(one) for one in found]
 
 
-def corrected(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+def corrected(decisions: Sequence[Decision], untested: int = 0) -> tuple[Decision, ...]:
     """The same decisions, the primary ones judged by Holm's adjusted p. One primary endpoint keeps its p.
+
+    ``untested``: primary claims that were fixed before and could not be tested. They stay members of the family, with
+    p = 1: what failed to be measured must not make the rest easier to show.
 
     Raises
     ------
@@ -190,7 +193,7 @@ def corrected(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
     family = [d for d in decisions if d.primary]
     if len({d.alpha for d in family}) > 1:
         raise InputError("primary endpoints at different alphas", "Holm", "give the whole family one alpha")
-    adjusted = iter(holm([d.p for d in family]))
+    adjusted = iter(holm([*(d.p for d in family), *[math.nan] * untested]))
     found = []
     for decision in decisions:
         if decision.primary:
