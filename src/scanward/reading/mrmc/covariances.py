@@ -33,7 +33,7 @@ def estimate(ratings: Ratings, merit: Merit, method: Covariance = Covariance.JAC
         A method that has no formula for this figure of merit.
     """
     if method is Covariance.JACKKNIFE:
-        covariance = _jackknife(ratings, merit)
+        covariance = jackknife_covariance(*pseudovalues(ratings, merit))
     elif not isinstance(merit, Structured):
         raise SettingsError(
             f"no {method} covariances of {merit.name}", "covariance", f"use {Covariance.JACKKNIFE}"
@@ -75,12 +75,11 @@ def pseudovalues(ratings: Ratings, merit: Merit) -> tuple[Floats, NDArray[np.boo
     return np.where(there, (count[..., None] - 1) * (mean[..., None] - without), 0.0), there
 
 
-def _jackknife(ratings: Ratings, merit: Merit) -> Floats:
-    """sum_p (Y_kp - Y_k.)(Y_lp - Y_l.) / (n (n - 1)) where both cells use the same n patients.
+def jackknife_covariance(pseudo: Floats, there: NDArray[np.bool_]) -> Floats:
+    """sum_p (Y_kp - Y_k.)(Y_lp - Y_l.) / (n (n - 1)) where both cells use the same n patients; of `pseudovalues`.
 
     The same as (n - 1)/n sum_p (A_k(-p) - A_k(.))(A_l(-p) - A_l(.)) (Efron and Tibshirani 1993, section 11.2).
     """
-    pseudo, there = pseudovalues(ratings, merit)
     count = there.sum(axis=-1)
     return _mean_covariance(pseudo, pseudo, there, count, count)
 
