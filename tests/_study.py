@@ -35,7 +35,9 @@ def breasts(
 
 
 def source(picture: NDArray[np.uint16], where: str) -> Source:
-    return Source(where=where, sha256=hashlib.sha256(picture.tobytes()).hexdigest(), read=lambda: picture)
+    return Source(
+        where=where, sha256=hashlib.sha256(picture.tobytes()).hexdigest(), read=lambda: (picture, 16)
+    )
 
 
 def originals(

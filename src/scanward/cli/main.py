@@ -89,6 +89,9 @@ COMMANDS = {
     "tamper": Lazy(
         "scanward.cli.tamper", "tamper_group", "Research: a CycleGAN that inserts and removes lesions."
     ),
+    "study": Lazy(
+        "scanward.cli.study", "study_group", "Reader studies: make, serve, export and analyse them."
+    ),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
     "demo-images": Lazy(
         "scanward.cli.demo_images", "demo_images_command", "Try the images wing on phantoms."
@@ -141,7 +144,7 @@ class LazyGroup(click.Group):
             ) from exc
         command: click.Command = getattr(module, lazy.attribute)
         command.short_help = lazy.summary
-        _add_common_options(command)
+        add_common_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -289,11 +292,11 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _add_common_options(command: click.Command) -> None:
-    """Give ``--quiet`` and ``--debug`` to a command (or to all commands of a group), once."""
+def add_common_options(command: click.Command) -> None:
+    """Give ``--quiet`` and ``--debug`` to a command (or to all loaded commands of a group), once."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            _add_common_options(inner)
+            add_common_options(inner)
         return
     present = {flag for option in command.params for flag in option.opts}
     command.params.extend(option for option in _common_options() if not present & set(option.opts))

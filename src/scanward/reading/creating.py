@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,8 @@ from scanward.reading.chance import Chance
 from scanward.reading.design import check_design
 from scanward.reading.planning import Case, Chosen, View
 from scanward.reading.protocol import Arm, Design, Key, Modification, Picture, Protocol, Truth, digest
-from scanward.reading.sources import Original
+from scanward.reading.sample_size import Planned, as_mapping, sample_size
+from scanward.reading.sources import Original, find
 
 PROTOCOL, HASH, KEY, PICTURES, NOTICE = "protocol.json", "protocol.sha256", "key.json", "pictures", "NOTICE"
 _STAMP = 946_684_800  # 2000-01-01, of every picture's file: when one was written tells nothing
@@ -50,6 +51,7 @@ class Made:
     key: Key
     patients: int
     cancers: int
+    plans: tuple[Planned, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -98,6 +100,7 @@ def build(
         )
     identifiers = _identifiers(views, root)
     readers = planning.plan(design, chosen, identifiers, root)
+    plans = sample_size(design, chosen.study)
     created = created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     of = {original.case.name: original for original in originals}
     with _appearing(out) as draft:
@@ -120,17 +123,47 @@ def build(
             pictures=tuple(shown),
             readers=readers,
             key_sha256=digest(key_text),
+            sample_size=as_mapping(plans),
         )
         text = encoded(protocol)
         _write(draft / PROTOCOL, text)
         _write(draft / HASH, f"{digest(text)}  {PROTOCOL}\n".encode())
     ill = {view.case.patient for view in chosen.study if view.case.pathology == "cancer"}
-    return Made(protocol=protocol, key=key, patients=chosen.patients, cancers=len(ill))
+    return Made(protocol, key, chosen.patients, len(ill), tuple(plans))
 
 
 def encoded(what: Protocol | Key) -> bytes:
     """The one way in which a protocol or a key is written: keys in order, one space of indent, a line feed."""
     return msgspec.json.format(msgspec.json.encode(what, order="deterministic"), indent=1) + b"\n"
+
+
+def create(
+    genuine: Path,
+    modified: Sequence[Path | tuple[str, Path]],
+    design: Design,
+    out: Path,
+    *,
+    secret: bytes | None = None,
+    progress: Progress | None = None,
+) -> Made:
+    """A study out of folders, see `scanward.reading.sources.find`; a modified folder may be (arm, folder).
+
+    Raises
+    ------
+    SettingsError, InputError, DecodeError
+        As `build` and `scanward.reading.sources.find`.
+    """
+    check_design(design)
+    _refuse_there(out)
+    folders = [given if isinstance(given, tuple) else ("", given) for given in modified]
+    for arm, folder in folders:
+        if arm and arm not in [one.name for one in design.arms]:
+            raise SettingsError(
+                f"no arm '{arm}' in the design", str(folder), f"use {', '.join(a.name for a in design.arms)}"
+            )
+    found = find(genuine, folders, [arm.name for arm in design.arms])
+    made = build(found.originals, design, out, phantom=found.phantom, secret=secret, progress=progress)
+    return replace(made, remarks=(*found.remarks, *made.remarks))
 
 
 # --- pictures
@@ -155,21 +188,43 @@ def _write_pictures(
     for view in views:
         wanted.setdefault(view.case, []).append(view)
     found: list[Picture] = []
+    of_picture: dict[tuple[str, str], View] = {}  # by arm and hash
     stream = Chance(root, "writing")
     for case in stream.shuffled(sorted(wanted)):
         original = of[case.name]
         for view in stream.shuffled(wanted[case]):
             grey = _twins(original, view.arm)[view.modified]
             found.append(_write_picture(folder, identifiers[view], grey, arms[view.arm]))
+            _refuse_same(of_picture, view, found[-1].sha256, original)
             if progress is not None:
                 progress(len(found), len(views))
     return sorted(found, key=lambda picture: picture.identifier)
 
 
+def _refuse_same(there: dict[tuple[str, str], View], view: View, sha256: str, original: Original) -> None:
+    other = there.setdefault((view.arm, sha256), view)
+    if other.case.name == view.case.name and other is not view:
+        raise InputError(
+            f"nothing of the modification is left in arm '{view.arm}'",
+            original.twin(view.arm).source.where,
+            "leave it out, or show more rows, columns or bits",
+        )
+    if other is not view:
+        raise InputError(
+            f"the same picture as that of case '{other.case.name}'", original.source.where, "leave one out"
+        )
+
+
 def _twins(original: Original, arm: str) -> tuple[pictures.Grey, pictures.Grey]:
     """Genuine and modified at their common depth."""
     source = original.twin(arm).source
-    genuine, modified = original.source.read(), source.read()
+    (genuine, known), (modified, said) = original.source.read(), source.read()
+    if known != said:
+        raise InputError(
+            f"{said} bits, its original {known}",
+            source.where,
+            "brightness would tell it from a genuine picture: give pictures of their originals' depth",
+        )
     if genuine.shape != modified.shape:
         raise InputError(
             f"{modified.shape[0]} x {modified.shape[1]} px, its original {genuine.shape[0]} x {genuine.shape[1]}",

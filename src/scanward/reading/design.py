@@ -14,13 +14,24 @@ import msgspec
 
 from scanward.config import STUDY_BOUNDS
 from scanward.errors import InputError, SettingsError
-from scanward.reading.protocol import LESION, MANIPULATION, Arm, Design, Hypothesis, Question, Sessions
+from scanward.reading.protocol import (
+    LESION,
+    MANIPULATION,
+    Arm,
+    Design,
+    Hypothesis,
+    Planning,
+    Question,
+    Sessions,
+)
 
 PAIRINGS = ("paired", "unpaired")
+RANDOM = ("readers and cases", "cases", "readers")
 AIMS = ("superiority", "non-inferiority", "equivalence")
 KNOWN = {question.identifier: question for question in (LESION, MANIPULATION)}
 
 Where = tuple[str | int, ...]
+_CHANCE = 0.5  # the null of one area, which a hypothesis has when nothing is said
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "": Design,
@@ -28,6 +39,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "questions": Question,
     "hypotheses": Hypothesis,
     "sessions": Sessions,
+    "planning": Planning,
 }
 
 
@@ -67,7 +79,7 @@ def parse_design(text: str, name: str = "design.toml") -> Design:
     def fail(at: Where, what: str, todo: str) -> SettingsError:
         return SettingsError(f"{_dotted(at)}: {what}" if at else what, _place(name, lines, at), todo)
 
-    values = _with_known_questions(values, fail)
+    values = _with_nulls(_with_known_questions(values, fail))
     _refuse_unknown(values, fail)
     try:
         design = msgspec.convert(values, Design)
@@ -166,6 +178,19 @@ def _with_known_questions(values: dict[str, Any], fail: Fail) -> dict[str, Any]:
     return values | {"questions": full}
 
 
+def _with_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """Of the lesion question a difference of areas is tested: against 0, and equivalent within 0.05 of it."""
+    given = values.get("hypotheses")
+    if not isinstance(given, list):
+        return values
+    usual = {"null": 0.0, "low": -0.05, "high": 0.05}
+    full = [
+        usual | one if isinstance(one, dict) and one.get("question") == LESION.identifier else one
+        for one in given
+    ]
+    return values | {"hypotheses": full}
+
+
 # --- bounds
 
 
@@ -226,6 +251,12 @@ def check_design(design: Design, fail: Fail = _plain_fail) -> None:
         number((*at, "labels"), len(question.labels), 2, bounds.labels)
         for label in question.labels:
             text((*at, "labels"), label, bounds.label_chars)
+    if design.planning.random not in RANDOM:
+        raise fail(
+            ("planning", "random"), f"{design.planning.random[:40]!r}", f"use one of: {', '.join(RANDOM)}"
+        )
+    number(("planning", "reader_sd"), design.planning.reader_sd, 0, 0.3)
+    number(("planning", "correlation"), design.planning.correlation, 0, 0.99)
     _unique(("arms",), [arm.name for arm in design.arms], fail)
     _unique(("questions",), [question.identifier for question in design.questions], fail)
     number(("hypotheses",), len(design.hypotheses), 0, bounds.hypotheses)
@@ -262,5 +293,9 @@ def _check_hypothesis(
     number((*at, "margin"), it.margin, 1e-6, 0.5)
     number((*at, "low"), it.low, -1, 1)
     number((*at, "high"), it.high, -1, 1)
+    if it.question == LESION.identifier and it.null not in (0.0, _CHANCE):
+        raise fail((*at, "null"), f"{it.null:g}", "leave it out: a difference is tested against 0")
+    if it.effect is not None:
+        number((*at, "effect"), it.effect, -1, 1)
     if it.aim == "equivalence" and not it.low < it.high:
         raise fail((*at, "low"), f"{it.low:g} is not below {it.high:g}", "give low < high")

@@ -92,7 +92,9 @@ class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ``question`` lesion: treatments are genuine and modified, truth is the original pathology. ``question``
     manipulation: truth is whether the picture was modified, one AUC an arm. ``aim`` equivalence: the (1 - 2 alpha)
     interval within ``low`` to ``high``; superiority: different from ``null``; non-inferiority: not worse by more than
-    ``margin``.
+    ``margin``. Of the lesion question all of these are of the difference modified - genuine (a design read from a file
+    has ``null`` 0 there unless it says otherwise). ``arm`` "": each arm by itself. ``effect`` is the true value that
+    the sample size is worked out for; None: a usual one (`scanward.reading.sample_size`).
     """
 
     question: str
@@ -103,6 +105,23 @@ class Hypothesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     high: float = 0.55
     null: float = 0.5
     margin: float = 0.05
+    effect: float | None = None
+
+
+class Planning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sample size is worked out from.
+
+    ``published`` names variance components of the lesion question (`scanward.reading.mrmc.components.PUBLISHED`);
+    ``components`` gives them instead, as a pilot's analysis prints them. For the manipulation question ``reader_sd`` is
+    the spread of readers' true areas, ``correlation`` that of two readers' errors on the same pictures. ``random``:
+    readers and cases, cases, or readers.
+    """
+
+    published: str = "van-dyke"
+    components: dict[str, float] = {}
+    reader_sd: float = 0.03
+    correlation: float = 0.3
+    random: str = "readers and cases"
 
 
 class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,6 +138,7 @@ class Design(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     questions: tuple[Question, ...] = (LESION, MANIPULATION)
     hypotheses: tuple[Hypothesis, ...] = ()
     sessions: Sessions = Sessions()
+    planning: Planning = Planning()
     practice: int = 5  # pictures a reader sees first, never analysed
     confidence: bool = False
     marks: bool = True
