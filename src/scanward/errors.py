@@ -5,6 +5,7 @@
     |   |-- DecodeError       bytes that are not what they claim to be
     |   |-- DialectError      a dialect that does not fit its table
     |   |-- LeakError         a patient (or a picture) in two parts of a split
+    |   |-- RequestError      a request that a page refuses, with its HTTP status
     |   `-- SettingsError     an option or setting that makes no sense
     |-- BundleError           a bundle that is refused                 (exit status 2)
     |   |-- SignatureError    unsigned, altered, or signed by another key
@@ -72,6 +73,14 @@ class LeakError(InputError):
 
 class SettingsError(InputError):
     """An option or setting that makes no sense."""
+
+
+class RequestError(InputError):
+    """A request that a page refuses. ``status``: what HTTP (RFC 9110, 15.5) calls it, 400 to 499, or 503."""
+
+    def __init__(self, what: str, where: str = "", todo: str = "", status: int = 400) -> None:
+        super().__init__(what, where, todo)
+        self.status = status
 
 
 class BundleError(ScanwardError):
