@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
-import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -123,7 +123,7 @@ async def _whole_body(request: Request, receive: Receive) -> bytes | None:
         raise said(413)
     body = bytearray()
     try:
-        with anyio.fail_after(WEB_BOUNDS.body_seconds):
+        async with asyncio.timeout(WEB_BOUNDS.body_seconds):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

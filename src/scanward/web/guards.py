@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
-import anyio.to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -94,7 +94,7 @@ def require(*roles: str) -> Callable[[Endpoint], Callable[[Request], Awaitable[R
                 )
             if inspect.iscoroutinefunction(endpoint):
                 return await endpoint(request)  # type: ignore[no-any-return]
-            return await anyio.to_thread.run_sync(endpoint, request)  # type: ignore[arg-type]
+            return await run_in_threadpool(endpoint, request)  # type: ignore[arg-type]
 
         guarded.__dict__["scanward_roles"] = roles
         return guarded
@@ -192,7 +192,7 @@ async def admit(request: Request, body: bytes) -> Visit:
     token = cookies_of(request, site.cookie("session"))
     session = None
     if token is not None and is_token(token):
-        session = await anyio.to_thread.run_sync(request.app.state.sessions.find, token, site.clock())
+        session = await run_in_threadpool(request.app.state.sessions.find, token, site.clock())
     before = cookies_of(request, site.cookie("visit"))
     if session is not None:
         visit = Visit(session, session.token, device)
