@@ -46,11 +46,6 @@ class Structure:
     rest: float
 
     @property
-    def median_auc(self) -> float:
-        """The AUC of a reader of median skill: how the structure is called in print."""
-        return self.auc(self.separation, readers=False)
-
-    @property
     def spread(self) -> float:
         """Variance of the difference of a positive's and a negative's rating, over readers too."""
         cases = self.case + self.treatment_case + self.reader_case + self.rest
