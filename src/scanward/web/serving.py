@@ -18,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import h11
 import uvicorn
 from cryptography import x509
 from starlette.types import ASGIApp
@@ -115,7 +114,7 @@ class _Patience(H11Protocol):
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request
         answered = cycle is None or cycle.response_complete
-        if answered and self.conn.their_state is h11.IDLE:
+        if answered and str(self.conn.their_state) == "IDLE":
             self._watch()  # and no later byte begins the time anew
         else:
             self._unwatch()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import anyio
-import anyio.to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from scanward.web.accounts import Accounts, Checked
     from scanward.web.sessions import Sessions
     from scanward.web.site import Site
+
+_Result = TypeVar("_Result")
 
 _NOTES: Final = {
     "signed-out": "You are signed out.",
@@ -72,7 +75,7 @@ async def sign_in(request: Request) -> Response:
                     site.accounts.remember_device(account, device, site.clock())
             return begun
 
-        token = await anyio.to_thread.run_sync(begin)
+        token = await run_in_threadpool(begin)
     if token is None:
         status, problem = (429, _too_early(checked.wait)) if checked.wait > 0 else (401, _WRONG)
         page = render(request, "sign_in.html", status, there=there, note="", problem=problem, name=name[:64])
@@ -89,10 +92,15 @@ async def sign_in(request: Request) -> Response:
 async def _check(request: Request, name: str, password: str) -> Checked:
     site: Site = request.app.state.site
     address = request.client.host if request.client else ""
-    async with request.app.state.hashing:
-        return await anyio.to_thread.run_sync(
-            site.accounts.verify, name, password, address, site.clock(), visit_of(request).device
-        )
+    device = visit_of(request).device
+    return await _hashing(
+        request, lambda: site.accounts.verify(name, password, address, site.clock(), device)
+    )
+
+
+async def _hashing(request: Request, work: Callable[[], _Result]) -> _Result:
+    """In one of the few threads for hashes: a flood of sign-ins takes neither all memory nor all other threads."""
+    return await asyncio.get_running_loop().run_in_executor(request.app.state.hashing, work)
 
 
 def _too_early(wait: float) -> str:
@@ -107,7 +115,7 @@ async def sign_out(request: Request) -> Response:
     site: Site = request.app.state.site
     session = visit_of(request).session
     assert session is not None
-    await anyio.to_thread.run_sync(request.app.state.sessions.end, session, site.clock())
+    await run_in_threadpool(request.app.state.sessions.end, session, site.clock())
     return _signed_out(site, "signed-out")
 
 
@@ -125,7 +133,7 @@ async def account_page(request: Request) -> Response:
 
 async def _account_page(request: Request, problem: str = "", status: int = 200) -> Response:
     site: Site = request.app.state.site
-    begun = await anyio.to_thread.run_sync(request.app.state.sessions.of, account_of(request))
+    begun = await run_in_threadpool(request.app.state.sessions.of, account_of(request))
     now = site.clock()
     ages = [
         (max(0, round((now - created) / 60)), max(0, round((now - seen) / 60))) for created, seen in begun
@@ -151,10 +159,7 @@ async def change_password(request: Request) -> Response:
     if checked.account is None:
         return await _account_page(request, "The current password is wrong.", 403)
     try:
-        async with request.app.state.hashing:
-            await anyio.to_thread.run_sync(
-                accounts.set_password, account.name, new, account.name, site.clock()
-            )
+        await _hashing(request, lambda: accounts.set_password(account.name, new, account.name, site.clock()))
     except InputError as error:
         return await _account_page(request, f"The new password is {error.what}: {error.todo}.", 422)
     return _signed_out(site, "changed")
@@ -165,9 +170,7 @@ async def sign_out_everywhere(request: Request) -> Response:
     """POST /account/sign-out-everywhere."""
     site: Site = request.app.state.site
     account = account_of(request)
-    await anyio.to_thread.run_sync(
-        site.accounts.sign_out_everywhere, account.name, account.name, site.clock()
-    )
+    await run_in_threadpool(site.accounts.sign_out_everywhere, account.name, account.name, site.clock())
     return _signed_out(site, "everywhere")
 
 

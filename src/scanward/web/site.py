@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -186,7 +186,7 @@ def build(site: Site) -> Starlette:
     app.state.site = site
     app.state.sessions = Sessions(site.accounts, site.idle_seconds, site.absolute_seconds)
     app.state.templates = frame.environment(site.templates)
-    app.state.hashing = anyio.CapacityLimiter(WEB_BOUNDS.hashes_at_once)
+    app.state.hashing = ThreadPoolExecutor(WEB_BOUNDS.hashes_at_once, "hashing")
     return app
 
 
