@@ -11,7 +11,13 @@ from scanward.cli.main import Lazy, add_common_options
 COMMANDS = {
     "create": Lazy("scanward.cli.study_create", "create_command", "Make a study: freeze its protocol."),
     "check": Lazy("scanward.cli.study_create", "check_command", "Check that a study is as it was made."),
+    "accounts": Lazy("scanward.cli.study_accounts", "accounts_command", "Give readers and leads accounts."),
+    "serve": Lazy("scanward.cli.study_serve", "serve_command", "Serve a study's pages."),
     "export": Lazy("scanward.cli.study_export", "export_command", "Write what was read as a tidy table."),
+    "analyse": Lazy(
+        "scanward.cli.study_analyse", "analyse_command", "Analyse ratings: multi-reader multi-case."
+    ),
+    "power": Lazy("scanward.cli.study_power", "power_command", "How many readers and cases a study needs."),
 }
 
 

@@ -294,10 +294,9 @@ def _undecided(claims: Sequence[ClaimOn], decisions: Sequence[Decision]) -> Iter
             yield f"{one.aim} of {one.of} ({one.endpoint}) could not be tested: no degrees of freedom"
     if len({one.by for one in decisions}) > 1:
         yield "not all claims rest on the same analysis: where the first cannot test a claim, the next one does"
-    if any(f"{Random.CASES} random" in one.by for one in decisions):
+    if any(f", {Random.CASES} random" in one.by for one in decisions):
         yield "readers fixed: what is shown is shown of these readers, not of others"
 
 
 def _words(analysis: Analysis) -> str:
-    covariance = f", {analysis.covariance} covariances" if analysis.covariance else ""
-    return f"{analysis.method}{covariance}, {analysis.random} random, {analysis.merit}"
+    return f"{analysis.method}, {analysis.covariance}, {analysis.random} random, {analysis.merit}"

@@ -212,6 +212,41 @@ def from_analysis(analysis: Analysis, *, positives: int, cases: int, auc: float 
     )
 
 
+def from_single(
+    analysis: Analysis, treatment: str, *, positives: int, cases: int, auc: float = 0.5
+) -> Components:
+    """Of one treatment of a pilot, for planning one figure of merit (not a difference: Cov1 and Cov3 are taken as 0).
+
+    MS(R)_i = Var(R) + Var(TR) + Var(error)_i - Cov2_i of the single-treatment analysis (Hillis 2007).
+
+    Raises
+    ------
+    InputError
+        An analysis of one reader, or without this treatment.
+    """
+    names = [f"{name}, treatment {treatment}" for name in ("MS(R)", "Var(error)", "Cov2")]
+    missing = [name for name in names if not math.isfinite(analysis.components.get(name, math.nan))]
+    if missing:
+        raise InputError(
+            f"no {'; '.join(missing)}",
+            "pilot",
+            "give a pilot of at least two readers who read this treatment",
+        )
+    mean_square, error, cov2 = (float(analysis.components[name]) for name in names)
+    return Components(
+        reader=mean_square - error + max(cov2, 0.0),
+        treatment_reader=0.0,
+        error=error,
+        cov1=0.0,
+        cov2=cov2,
+        cov3=0.0,
+        positives=positives,
+        cases=cases,
+        auc=auc,
+        source=f"pilot: {analysis.merit} of {treatment}, {analysis.covariance}",
+    )
+
+
 # As printed by OR-DBM MRMC 2.51 for Van Dyke et al. (RSNA 1993): 5 readers, 69 normal and 45 abnormal cases,
 # trapezoidal AUC, jackknife. https://github.com/dpc10ster/RJafroc, inst/Iowa/VanDyke.txt
 PUBLISHED = {
