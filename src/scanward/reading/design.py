@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -72,7 +71,7 @@ def parse_design(text: str, name: str = "design.toml") -> Design:
     """A design out of its text; ``name`` is that of the file, for errors. Raises `SettingsError`."""
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
         raise SettingsError(f"not TOML: {error}", name, "correct it") from error
     lines = _lines(text)
 
@@ -205,8 +204,8 @@ def check_design(design: Design, fail: Fail = _plain_fail) -> None:
     bounds = STUDY_BOUNDS
 
     def number(at: Where, value: float, low: float, high: float) -> None:
-        if not (math.isfinite(value) and low <= value <= high):
-            raise fail(at, f"{value:g} is not from {low:g} to {high:g}", "give a number within")
+        if not low <= value <= high:  # nor is NaN
+            raise fail(at, f"{str(value)[:40]} is not from {low:g} to {high:g}", "give a number within")
 
     def text(at: Where, value: str, most: int) -> None:
         if not value.strip() or len(value) > most or not value.isprintable():
