@@ -302,7 +302,7 @@ class Accounts:
 
     def _name_hash(self, name: str) -> bytes:
         # Keyed and never in clear: people type passwords into the wrong field.
-        return hmac.digest(self._secret, _printable(name).casefold().encode(), "sha256")
+        return hmac.digest(self._secret, _printable(name).encode().lower(), "sha256")
 
     def _sign_out(self, change: sqlite3.Connection, account: Account) -> None:
         change.execute("DELETE FROM sessions WHERE account = ?", (account.identifier,))

@@ -50,7 +50,7 @@ def respond(
     request: Request, error: ScanwardError, status: int, headers: dict[str, str] | None = None
 ) -> Response:
     """The error as a page or as JSON."""
-    if is_api(request.url.path):
+    if is_api(request.scope["path"]):
         return JSONResponse(error.as_json(), status, headers)
     title = HTTPStatus(status).phrase
     page = render(request, "error.html", status, error=error, status_code=status, title=title)
@@ -77,7 +77,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 async def on_house_error(request: Request, error: Exception) -> Response:
     """For our other errors: the log has the reason, the browser has not."""
-    _log.error("%s %s: %s", request.method, request.url.path, error)
+    _log.error("%s %r: %s", request.method, request.scope["path"], error)
     return respond(request, said(500), 500)
 
 

@@ -50,7 +50,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         navigation=[
             link for link in site.navigation if account and (not link.role or link.role in account.roles)
         ],
-        here=request.url.path,
+        here=request.scope["path"],
         **context,
     )
     return HTMLResponse(text, status)

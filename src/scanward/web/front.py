@@ -47,13 +47,25 @@ HEADERS: Final = {
 HSTS: Final = "max-age=31536000"
 
 
+LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def host_of(request: Request) -> str:
+    """The host that is asked for, without its port, in small letters; "" when it is named twice, or not at all."""
+    hosts = request.headers.getlist("host")
+    if len(hosts) != 1:
+        return ""
+    name, _, port = hosts[0].rpartition(":")
+    return (name if name and port.isdecimal() else hosts[0]).lower()
+
+
 class Front:
     """ASGI middleware around everything, the handler of last errors included, so that no answer lacks its headers."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
-        self._hosts = frozenset(name.casefold() for name in site.hosts)
+        self._hosts = frozenset(name.lower() for name in site.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -63,12 +75,14 @@ class Front:
             await self._app(scope, receive, send)
             return
 
+        request = Request(scope)
+        host = host_of(request)
+
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._dress(MutableHeaders(scope=message))
+                self._dress(MutableHeaders(scope=message), host)
             await send(message)
 
-        request = Request(scope)
         try:
             self._refuse_other_hosts(request)
             body = await _whole_body(request, receive)
@@ -92,27 +106,21 @@ class Front:
 
     def _refuse_other_hosts(self, request: Request) -> None:
         """RequestError unless the one Host header names us: a name that an attacker points here is not ours."""
-        hosts = request.headers.getlist("host")
-        if len(hosts) == 1:
-            name, _, port = hosts[0].rpartition(":")
-            if not name or not port.isdecimal() or name.endswith(":"):
-                name = hosts[0]
-            if name.casefold() in self._hosts:
-                return
-        raise RequestError("this site has another name", "", "use the address that you were given")
+        if host_of(request) not in self._hosts:
+            raise RequestError("this site has another name", "", "use the address that you were given")
 
     def _refusal(self, request: Request, error: RequestError) -> Response:
-        if error.status == 401 and not is_api(request.url.path):
+        if error.status == 401 and not is_api(request.scope["path"]):
             return RedirectResponse(f"{guards.SIGN_IN}?note=expired", 303)
         # What is left of the request is not read: the connection ends with the answer.
         close = {"connection": "close"} if error.status in {400, 408, 413} else None
         return respond(request, error, error.status, close)
 
-    def _dress(self, headers: MutableHeaders) -> None:
+    def _dress(self, headers: MutableHeaders, host: str) -> None:
         for name, value in HEADERS.items():
             headers[name] = value
         headers.setdefault("cache-control", "no-store")
-        if self._site.tls:
+        if self._site.tls and host not in LOOPBACK:  # a browser would refuse plain HTTP on every port of it
             headers["strict-transport-security"] = HSTS
 
 

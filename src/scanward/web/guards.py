@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, quote
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 
 from scanward.config import WEB_BOUNDS
 from scanward.errors import RequestError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGN_IN: Final = "/sign-in"
 HEADER: Final = "x-csrf-token"
+_GUARDED: Final = "scanward_roles"
 FIELD: Final = "csrf_token"
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -90,25 +92,44 @@ def require(*roles: str) -> Callable[[Endpoint], Callable[[Request], Awaitable[R
                 return to_sign_in(request)
             if roles and not account.roles.intersection(roles):
                 raise RequestError(
-                    "this is not for your account", request.url.path, "sign in with another account", 403
+                    "this is not for your account", request.scope["path"], "sign in with another account", 403
                 )
             if inspect.iscoroutinefunction(endpoint):
                 return await endpoint(request)  # type: ignore[no-any-return]
             return await run_in_threadpool(endpoint, request)  # type: ignore[arg-type]
 
-        guarded.__dict__["scanward_roles"] = roles
+        guarded.__dict__[_GUARDED] = roles
         return guarded
 
     return decorate
 
 
+def public(endpoint: Endpoint) -> Endpoint:
+    """For everybody, signed in or not: said, so that a missing `require` cannot be taken for it."""
+    endpoint.__dict__[_GUARDED] = None
+    return endpoint
+
+
+def unguarded(routes: Sequence[BaseRoute]) -> list[str]:
+    """Addresses whose endpoint has neither `require` nor `public`."""
+    found = []
+    for route in routes:
+        if isinstance(route, Mount):
+            found += [route.path + path for path in (unguarded(route.routes) if route.routes else [""])]
+        elif not isinstance(route, Route) or _GUARDED not in getattr(route.endpoint, "__dict__", {}):
+            found.append(getattr(route, "path", str(route)))
+    return found
+
+
 def to_sign_in(request: Request) -> Response:
     """To the page of sign-in and back; for programs, 401."""
-    if "/api/" in request.url.path:
+    path = request.scope["path"]
+    if "/api/" in path:
         raise RequestError("you are signed out", "", "sign in", 401)
     if request.method not in SAFE:
         return RedirectResponse(f"{SIGN_IN}?note=expired", 303)
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query = request.scope["query_string"].decode("latin-1")
+    target = quote(path, safe="/") + (f"?{query}" if query else "")
     there = f"?next={quote(target, safe='/')}" if safe_next(target) == target and target != "/" else ""
     return RedirectResponse(SIGN_IN + there, 303)
 
@@ -205,7 +226,7 @@ async def admit(request: Request, body: bytes) -> Visit:
 
 
 def _refuse_forged(request: Request, body: bytes, visit: Visit) -> None:
-    if visit.session is None and request.url.path != SIGN_IN:
+    if visit.session is None and request.scope["path"] != SIGN_IN:
         raise RequestError("you are signed out", "", "sign in", 401)
     given = request.headers.get(HEADER, "")
     if not given and request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:

@@ -28,11 +28,9 @@ from scanward.config import WEB_BOUNDS
 from scanward.errors import InputError, ScanwardError, SettingsError
 from scanward.web import errors, frame, signing
 from scanward.web.accounts import Accounts
-from scanward.web.front import Front
-from scanward.web.guards import safe_next
+from scanward.web.front import LOOPBACK, Front
+from scanward.web.guards import safe_next, unguarded
 from scanward.web.sessions import Sessions
-
-LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 # What is served of a static folder, and as what: nothing else, and never as a browser guesses.
 TYPES: Final = {
@@ -162,8 +160,14 @@ class _Pages(Starlette):
 def build(site: Site) -> Starlette:
     """The application of a site, for `serving.serve` or Starlette's TestClient.
 
-    SettingsError when a folder is not there. The accounts stay the caller's to close.
+    SettingsError when a folder is not there, or an endpoint has no guard. The accounts stay the caller's to close.
     """
+    if open_to_all := unguarded(site.routes):
+        raise SettingsError(
+            "an endpoint without a guard",
+            ", ".join(open_to_all),
+            "decorate it with require(...), or with public",
+        )
     folders = {**site.static, "/static/web": frame.STATIC}
     for folder in (*site.templates, *folders.values()):
         if not folder.is_dir():
