@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
 
 from scanward.config import ANSWER_BOUNDS, AnswerBounds
-from scanward.errors import InputError, ScanwardError
+from scanward.errors import InputError, RequestError, ScanwardError
 from scanward.reading.opened import Place, Study, read_picture
-from scanward.reading.overview import OPENED, PAUSE, overview
+from scanward.reading.overview import OPENED, PAUSE
 from scanward.reading.progress import Position, position
 from scanward.reading.protocol import Answer, Shown
 from scanward.reading.store import Draft, Kept, Store, stamp
@@ -33,17 +32,8 @@ class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP status and the JSON object that goes with it."""
-
-    status: int
-    content: dict[str, Any]
-
-
-def refusal(status: int, error: ScanwardError) -> Reply:
-    """An error in the house's shape."""
-    return Reply(status, error.as_json())
+Told = dict[str, Any]
+"""A JSON object."""
 
 
 class Desk:
@@ -81,146 +71,147 @@ class Desk:
 
     # --- what a reader asks
 
-    def state(self, reader: str) -> Reply:
+    def state(self, reader: str) -> Told:
         """All the page needs to begin, and to go on on another computer."""
         here = self.position(reader)
         self._note_opening(reader, here)
         design = self.study.protocol.design
         draft = self.store.draft(reader, here.case.token) if here.case else None
-        return Reply(
-            200,
-            {
-                "study": {"title": design.title, "sha256": self.study.sha256},
-                "reader": reader,
-                "simulated": design.simulated,
-                "questions": [msgspec.to_builtins(question) for question in design.questions],
-                "settings": {
-                    "confidence": design.confidence,
-                    "marks": design.marks,
-                    "go_back": design.go_back,
-                },
-                "session": self._session(reader, here),
-                "progress": _progress(here),
-                "case": self._case(here.case, 0) if here.case else None,
-                "next": [self._case(shown, 0) for shown in here.following[: self.bounds.preloaded]],
-                "draft": msgspec.to_builtins(draft) if draft else None,
-                "waiting": _waiting(here),
-                "finished": here.finished,
-                "paused": self._paused(reader),
+        return {
+            "study": {"title": design.title, "sha256": self.study.sha256},
+            "reader": reader,
+            "simulated": design.simulated,
+            "questions": [msgspec.to_builtins(question) for question in design.questions],
+            "settings": {
+                "confidence": design.confidence,
+                "marks": design.marks,
+                "go_back": design.go_back,
             },
-        )
+            "session": self._session(reader, here),
+            "progress": _progress(here),
+            "case": self._case(here.case, 0) if here.case else None,
+            "next": [self._case(shown, 0) for shown in here.following[: self.bounds.preloaded]],
+            "answered": list(here.done),
+            "draft": msgspec.to_builtins(draft) if draft else None,
+            "waiting": _waiting(here),
+            "finished": here.finished,
+            "paused": self._paused(reader),
+        }
 
-    def picture(self, reader: str, token: str) -> bytes | Reply:
-        """The grey values of a case of the open session: rows * columns uint16, little endian."""
+    def sessions(self, reader: str) -> list[Told]:
+        """The reader's sessions for his first page: done, open, waiting (with the time it opens) or later."""
+        answered = self.store.answered(reader)
+        here = self.position(reader)
+        found: list[Told] = []
+        waiting = here.until
+        for session in self.study.readers[reader].sessions:
+            given = sum(shown.token in answered for shown in session.cases)
+            status = "done" if given == len(session.cases) else "later"
+            if here.session is not None and here.session.number == session.number:
+                status = "open"
+            elif status == "later" and waiting is not None:
+                status = "waiting"
+            found.append(
+                {
+                    "number": session.number,
+                    "practice": session.number == 0,
+                    "cases": len(session.cases),
+                    "answered": given,
+                    "status": status,
+                    "opens_at": stamp(waiting) if status == "waiting" and waiting else None,
+                }
+            )
+            if status == "waiting":
+                waiting = None
+        return found
+
+    def picture(self, reader: str, token: str) -> bytes:
+        """The grey values of a case of the open session: rows * columns uint16, little endian.
+
+        ScanwardError where the file is not the one that was frozen: shown to nobody.
+        """
         place = self._open_place(reader, token)
-        return read_picture(self.study, place.picture) if isinstance(place, Place) else place
+        try:
+            return read_picture(self.study, place.picture)
+        except InputError as error:  # the server's own file, nothing the reader sent
+            raise ScanwardError(error.what, error.where, error.todo) from error
 
-    def case(self, reader: str, token: str) -> Reply:
+    def case(self, reader: str, token: str) -> Told:
         """A case of the open session and the reader's own answer, for going back.
 
         ``revision`` of the case is what the page puts into its next answer: one above the last, or 0.
         """
         place = self._open_place(reader, token)
-        if isinstance(place, Reply):
-            return place
         row = self.store.current(reader, token)
         if row is not None and not self.study.protocol.design.go_back:
-            return refusal(404, InputError("no such case", token, "in this study answers are not revised"))
+            raise RequestError("no such case", token, "in this study answers are not revised", status=404)
         revision = 0 if row is None else row.answer.revision + 1
-        return Reply(
-            200,
-            {
-                "case": self._case(Shown(token=token, picture=place.picture.identifier), revision),
-                "answer": None if row is None else msgspec.to_builtins(row.answer),
-            },
-        )
+        return {
+            "case": self._case(Shown(token=token, picture=place.picture.identifier), revision),
+            "answer": None if row is None else msgspec.to_builtins(row.answer),
+        }
 
     # --- what a reader sends
 
-    def put_draft(self, reader: str, token: str, body: bytes) -> Reply:
+    def put_draft(self, reader: str, token: str, body: bytes) -> Told:
         """Keep what was clicked so far."""
         place = self._own_place(reader, token)
-        if isinstance(place, Reply):
-            return place
-        try:
-            draft = _decoded(body, Draft)
-            self._check_marks(draft, place, complete=False)
-            self._check_times(draft)
-            if not 0 <= draft.sequence <= self.bounds.sequence:
-                raise _wrong("a number out of range", "sequence", f"0 to {self.bounds.sequence}")
-            self.store.put_draft(reader, token, draft, self.clock())
-        except InputError as error:
-            return refusal(422, error)
-        return Reply(200, {"saved": True})
+        draft = _decoded(body, Draft, self.bounds)
+        self._check_marks(draft, place, complete=False)
+        self._check_times(draft)
+        if not 0 <= draft.sequence <= self.bounds.sequence:
+            raise _wrong("a number out of range", "sequence", f"0 to {self.bounds.sequence}")
+        self.store.put_draft(reader, token, draft, self.clock())
+        return {"saved": True}
 
-    def put_answer(self, reader: str, identifier: str, body: bytes) -> Reply:
+    def put_answer(self, reader: str, identifier: str, body: bytes) -> Told:
         """Keep an answer; the reply is given when it is durable."""
-        try:
-            answer = _decoded(body, Answer)
-            if answer.identifier != identifier or not _UUID.fullmatch(identifier):
-                raise _wrong(
-                    "not the identifier of the address, or no UUID", "identifier", "a UUID in small letters"
-                )
-        except InputError as error:
-            return refusal(422, error)
+        answer = _decoded(body, Answer, self.bounds)
+        if answer.identifier != identifier or not _UUID.fullmatch(identifier):
+            raise _wrong(
+                "not the identifier of the address, or no UUID", "identifier", "a UUID in small letters"
+            )
         place = self._own_place(reader, answer.token)
-        if isinstance(place, Reply):
-            return place
-        try:
-            self._check_answer(answer, place)
-        except InputError as error:
-            return refusal(422, error)
+        self._check_answer(answer, place)
         kept = self.store.put_answer(reader, place.session, answer, self.clock())
         if kept is Kept.TAKEN:
-            return refusal(
-                409,
-                InputError(
-                    "another answer has this identifier", identifier, "give every answer its own UUID"
-                ),
+            raise RequestError(
+                "another answer has this identifier",
+                identifier,
+                "give every answer its own UUID",
+                status=409,
             )
-        return Reply(
-            200,
-            {
-                "saved": True,
-                "duplicate": kept is Kept.DUPLICATE,
-                "conflict": kept is Kept.CONFLICT,
-                "progress": _progress(self.position(reader)),
-            },
-        )
+        return {
+            "saved": True,
+            "duplicate": kept is Kept.DUPLICATE,
+            "conflict": kept is Kept.CONFLICT,
+            "progress": _progress(self.position(reader)),
+        }
 
-    def pause(self, reader: str, body: bytes) -> Reply:
+    def pause(self, reader: str, body: bytes) -> Told:
         """Note that a reader pauses, or goes on."""
-        try:
-            pause = _decoded(body, Pause)
-        except InputError as error:
-            return refusal(422, error)
+        pause = _decoded(body, Pause, self.bounds)
         if pause.paused != self._paused(reader):
             self.store.add_event(reader, PAUSE, "yes" if pause.paused else "no", self.clock())
-        return Reply(200, {"paused": pause.paused})
-
-    # --- what the lead asks
-
-    def overview(self) -> Reply:
-        """The lead's page as JSON: no truth, no ratings."""
-        return Reply(200, overview(self.study, self.store, self.clock(), washout=self.washout))
+        return {"paused": pause.paused}
 
     # --- whose is it
 
-    def _own_place(self, reader: str, token: str) -> Place | Reply:
+    def _own_place(self, reader: str, token: str) -> Place:
         """A token of this reader in a session that is open or was: what is handed in late is kept too."""
         place = self.study.places.get(token)
         if place is not None and place.reader == reader:
             here = self.position(reader)
             if here.holds(token) or token in self.store.answered(reader):
                 return place
-        return _unknown(token)
+        raise _unknown(token)
 
-    def _open_place(self, reader: str, token: str) -> Place | Reply:
+    def _open_place(self, reader: str, token: str) -> Place:
         """A token of this reader in the session that is open."""
         place = self.study.places.get(token)
         if place is not None and place.reader == reader and self.position(reader).holds(token):
             return place
-        return _unknown(token)
+        raise _unknown(token)
 
     # --- checks against the protocol
 
@@ -322,19 +313,19 @@ def _waiting(here: Position) -> dict[str, str] | None:
     }
 
 
-def _unknown(token: str) -> Reply:
-    return refusal(404, InputError("no such case", token[:64], "read the cases of the open session"))
+def _unknown(token: str) -> RequestError:
+    return RequestError("no such case", token[:64], "read the cases of the open session", status=404)
 
 
-def _wrong(what: str, where: str, todo: str) -> InputError:
-    return InputError(what, where, todo)
+def _wrong(what: str, where: str, todo: str) -> RequestError:
+    return RequestError(what, where, todo, status=422)
 
 
-def _decoded(body: bytes, kind: type[_Body]) -> _Body:
-    """A body of the given kind, or InputError."""
+def _decoded(body: bytes, kind: type[_Body], bounds: AnswerBounds) -> _Body:
+    """A body of the given kind; RequestError for everything else."""
+    if len(body) > bounds.body_bytes:
+        raise RequestError(f"more than {bounds.body_bytes} bytes", "body", "send less", status=413)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _wrong(
-            f"not what was expected: {error}", "body", "send what docs/reader-study-serving.md says"
-        ) from error
+        raise _wrong(f"not what was expected: {error}", "body", "see docs/reader-study-serving.md") from error

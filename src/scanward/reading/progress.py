@@ -21,8 +21,8 @@ class Position:
         The first case of it without an answer.
     following : tuple of Shown
         Cases without an answer after that one, in order.
-    session_answered : int
-        Answered cases of the open session.
+    done : tuple of str
+        Tokens of the open session with an answer, in its order.
     answered, cases : int
         Of the whole study, practice apart.
     until : datetime or None
@@ -34,11 +34,16 @@ class Position:
     session: Session | None
     case: Shown | None
     following: tuple[Shown, ...]
-    session_answered: int
+    done: tuple[str, ...]
     answered: int
     cases: int
     until: datetime | None = None
     finished: bool = False
+
+    @property
+    def session_answered(self) -> int:
+        """Answered cases of the open session."""
+        return len(self.done)
 
     @property
     def session_cases(self) -> int:
@@ -77,11 +82,10 @@ def position(
         # A session that was begun stays open, even where the clock was set back since.
         begun = len(missing) < len(session.cases)
         if opens is not None and now < opens and not begun:
-            return Position(None, None, (), 0, done, len(real), until=opens)
-        return Position(
-            session, missing[0], tuple(missing[1:]), len(session.cases) - len(missing), done, len(real)
-        )
-    return Position(None, None, (), 0, done, len(real), finished=True)
+            return Position(None, None, (), (), done, len(real), until=opens)
+        given = tuple(shown.token for shown in session.cases if shown.token in answered)
+        return Position(session, missing[0], tuple(missing[1:]), given, done, len(real))
+    return Position(None, None, (), (), done, len(real), finished=True)
 
 
 def _finished(

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from scanward.config import ANSWER_BOUNDS, AnswerBounds
-from scanward.errors import InputError, ScanwardError
+from scanward.errors import InputError, RequestError, ScanwardError
 from scanward.reading.protocol import Answer
 
 FORMAT = "scanward-study-answers-1"
@@ -238,7 +238,7 @@ class Store:
 
         Raises
         ------
-        InputError
+        RequestError
             More drafts of one case than anybody clicks.
         """
         with self._writing() as db:
@@ -246,7 +246,9 @@ class Store:
                 "SELECT COUNT(*) FROM drafts WHERE reader = ? AND token = ?", (reader, token)
             ).fetchone()
             if count >= self.bounds.drafts:
-                raise InputError(f"more than {self.bounds.drafts} drafts of one case", "drafts", "answer it")
+                raise RequestError(
+                    f"more than {self.bounds.drafts} drafts of one case", "drafts", "answer it", status=429
+                )
             db.execute(
                 "INSERT INTO drafts (reader, token, sequence, received_at, body) VALUES (?, ?, ?, ?, ?)",
                 (reader, token, draft.sequence, stamp(now), msgspec.json.encode(draft)),
