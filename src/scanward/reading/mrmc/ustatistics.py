@@ -19,15 +19,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from scanward.errors import SettingsError
+from scanward.reading.mrmc.doubts import few_readers
+from scanward.reading.mrmc.inference import check_level, chi2_test, f_test, interval
 from scanward.reading.mrmc.moments import ALL, NEGATIVES, POSITIVES, READERS, Moments, moments
 from scanward.reading.mrmc.ratings import Ratings
-from scanward.reading.mrmc.results import Analysis, Interval, Random, Test
+from scanward.reading.mrmc.results import Analysis, Random, Test
 
 Floats = NDArray[np.float64]
-FEW_READERS = 5
 _CHANCE = 0.5
 _NORMAL_FROM = 50  # degrees of freedom from which iMRMC takes the normal distribution
 
@@ -70,8 +70,7 @@ def one_shot(
     SettingsError
         A level outside 0 to 1; unknown df or weights; Hillis' df of a study that is not fully crossed.
     """
-    if not 0 < level < 1:
-        raise SettingsError(f"level {level:g}", "level", "give a number between 0 and 1, such as 0.95")
+    check_level(level)
     if df not in ("BDG", "hillis", "normal"):
         raise SettingsError(f"degrees of freedom '{df}'", "df", "use BDG, hillis or normal")
     if df == "hillis" and not ratings.fully_crossed:
@@ -94,17 +93,17 @@ def one_shot(
             used[of] = math.inf if used[of] >= _NORMAL_FROM else float(math.floor(used[of]))
     estimate = {of: float(found.auc[of[0]] - (found.auc[of[1]] if of[1:] else 0.0)) for of in names}
     intervals = {
-        of: _interval(name, estimate[of], variance[of], used[of], level, 0.0 if of[1:] else _CHANCE)
+        of: interval(name, estimate[of], variance[of], used[of], level=level, null=0.0 if of[1:] else _CHANCE)
         for of, name in names.items()
     }
     by_reader = [
-        _interval(
+        interval(
             f"{reader}: {names[of]}",
             float(found.reader_auc[of[0], r] - found.reader_auc[of[1], r]),
             _variance(found.reader_covariance[r], of),
             math.inf,
-            level,
-            0.0,
+            level=level,
+            null=0.0,
         )
         for r, reader in enumerate(ratings.readers)
         for of in pairs
@@ -171,27 +170,6 @@ def _ratio_of(above: float, below: float) -> float:
     return above / below if below > 0 else math.nan
 
 
-def _interval(of: str, estimate: float, variance: float, df: float, level: float, null: float) -> Interval:
-    se = math.sqrt(variance) if variance >= 0 else math.nan
-    statistic = (estimate - null) / se if se > 0 else math.nan
-    if math.isinf(df):
-        reach, p = special.ndtri(0.5 + level / 2), 2 * special.ndtr(-abs(statistic))
-    else:
-        reach, p = special.stdtrit(df, 0.5 + level / 2), 2 * special.stdtr(df, -abs(statistic))
-    return Interval(
-        of=of,
-        estimate=estimate,
-        se=se,
-        df=df,
-        low=float(estimate - reach * se),
-        high=float(estimate + reach * se),
-        level=level,
-        null=null,
-        statistic=statistic,
-        p=float(p),
-    )
-
-
 def _overall(auc: Floats, covariance: Floats, degrees: Sequence[float]) -> Test | None:
     """Hotelling's test that all AUC are equal; None where the covariances allow none."""
     contrast = np.eye(len(auc))[1:] - np.eye(len(auc))[0]
@@ -203,9 +181,8 @@ def _overall(auc: Floats, covariance: Floats, degrees: Sequence[float]) -> Test 
         return None
     squared = float(differences @ np.linalg.solve(between, differences))
     if math.isinf(df):
-        return Test("chi2", squared, count, None, float(special.chdtrc(count, squared)))
-    value = squared * free / (df * count)
-    return Test("F", value, count, free, float(special.fdtrc(count, free, value)))
+        return chi2_test(squared, 1.0, count)
+    return f_test(squared * free / (df * count), 1.0, count, free)
 
 
 def _components(
@@ -240,8 +217,8 @@ def _warnings(
         told.append(
             "one reader: the result speaks of this reader alone, not of readers; intervals are normal"
         )
-    elif readers < FEW_READERS:
-        told.append(f"{readers} readers are few to speak of all readers: degrees of freedom are uncertain")
+    else:
+        told += few_readers(readers)
     for of, name in names.items():
         if np.isnan(found.auc[list(of)]).any():
             told.append(f"{name}: no AUC, nobody read both positives and negatives")
