@@ -13,6 +13,7 @@ COMMANDS = {
     "check": Lazy("scanward.cli.study_create", "check_command", "Check that a study is as it was made."),
     "accounts": Lazy("scanward.cli.study_accounts", "accounts_command", "Give readers and leads accounts."),
     "serve": Lazy("scanward.cli.study_serve", "serve_command", "Serve a study's pages."),
+    "rehearse": Lazy("scanward.cli.study_rehearse", "rehearse_command", "Let model observers read a study."),
     "export": Lazy("scanward.cli.study_export", "export_command", "Write what was read as a tidy table."),
     "analyse": Lazy(
         "scanward.cli.study_analyse", "analyse_command", "Analyse ratings: multi-reader multi-case."
