@@ -50,7 +50,7 @@ class Rehearsed:
 
 
 def observers_of(
-    study: Study, *, seed: int = 0, noise: ObserverNoise = ObserverNoise(), progress: Progress | None = None
+    study: Study, *, seed: int = 0, noise: ObserverNoise | None = None, progress: Progress | None = None
 ) -> dict[str, ModelObserver]:
     """A model observer for each reader of the protocol, who knows the grey values of its pictures and no truth.
 
@@ -76,7 +76,7 @@ def observers_of(
             scores[question].update(found)
         if progress is not None:
             progress(done, len(study.protocol.pictures))
-    return {name: ModelObserver(name, scores, seed, noise) for name in study.readers}
+    return {name: ModelObserver(name, scores, seed, noise or ObserverNoise()) for name in study.readers}
 
 
 def rehearse(
