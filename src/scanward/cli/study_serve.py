@@ -60,16 +60,23 @@ def serve_command(
       scanward study serve study/
       scanward study serve study/ --host 0.0.0.0 --port 8443 --certificate server.pem --key server.key
     """
-    from scanward.reading.app import study_site
-    from scanward.reading.opened import open_study
+    from scanward.reading.app import open_desk, study_site
+    from scanward.web.accounts import Accounts
+    from scanward.web.front import LOOPBACK
     from scanward.web.serving import certificate_hosts, is_loopback, serve
-    from scanward.web.site import LOOPBACK, build
+    from scanward.web.site import build
 
     hosts = list(dict.fromkeys([*LOOPBACK, *names, *(certificate_hosts(certificate) if certificate else ())]))
-    site = study_site(study, hosts=hosts, tls=behind_proxy or certificate is not None, no_washout=no_washout)
-    protocol = open_study(study, pictures=False).protocol
+    desk = open_desk(study, no_washout=no_washout)
+    try:
+        accounts = Accounts(desk.study.accounts)
+    except BaseException:
+        desk.store.close()
+        raise
+    site = study_site(desk, accounts, hosts=hosts, tls=behind_proxy or certificate is not None)
+    protocol = desk.study.protocol
     readers = [reader.name for reader in protocol.readers]
-    known = {account.name for account in site.accounts.all() if "reader" in account.roles}
+    known = {account.name for account in accounts.all() if "reader" in account.roles}
     without = [name for name in readers if name not in known]
 
     def ready(address: str) -> None:
@@ -99,5 +106,6 @@ def serve_command(
 
     try:
         serve(build(site), host, port, certificate, key, behind_proxy=behind_proxy, on_ready=ready)
-    finally:
-        site.accounts.close()
+    finally:  # also where serving never began
+        desk.store.close()
+        accounts.close()

@@ -17,7 +17,8 @@ from scanward.reading.api import LEAD, routes
 from scanward.reading.opened import Study, open_study
 from scanward.reading.store import Store
 from scanward.web.accounts import Accounts
-from scanward.web.site import LOOPBACK, Link, Site
+from scanward.web.front import LOOPBACK
+from scanward.web.site import Link, Site
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
@@ -48,17 +49,8 @@ def washout_of(study: Study, *, no_washout: bool = False) -> timedelta:
     return timedelta(0) if no_washout else timedelta(days=design.sessions.washout_days)
 
 
-def study_site(
-    folder: Path,
-    *,
-    hosts: Sequence[str] = LOOPBACK,
-    tls: bool = False,
-    no_washout: bool = False,
-    clock: Callable[[], datetime] = now_utc,
-) -> Site:
-    """The site of the study in ``folder``: `scanward.web.site.build` makes an application of it.
-
-    Answers and accounts are opened here and closed when the application ends.
+def open_desk(folder: Path, *, no_washout: bool = False, clock: Callable[[], datetime] = now_utc) -> Desk:
+    """The study in ``folder`` and its answers; the caller closes ``desk.store``.
 
     Raises
     ------
@@ -69,12 +61,15 @@ def study_site(
     """
     study = open_study(folder)
     washout = washout_of(study, no_washout=no_washout)
-    accounts = Accounts(study.accounts)
-    try:
-        store = Store(study.answers, study.sha256)
-    except BaseException:
-        accounts.close()
-        raise
+    return Desk(study, Store(study.answers, study.sha256), clock, washout)
+
+
+def study_site(desk: Desk, accounts: Accounts, *, hosts: Sequence[str] = LOOPBACK, tls: bool = False) -> Site:
+    """The site of a study: `scanward.web.site.build` makes an application of it.
+
+    ``accounts`` are those in the study's folder. They and the answers are closed when the application ends.
+    """
+    study, store = desk.study, desk.store
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -89,13 +84,13 @@ def study_site(
         accounts,
         templates=[TEMPLATES],
         static={"/study/static": STATIC},
-        routes=routes(Desk(study, store, clock, washout)),
+        routes=routes(desk),
         title=study.protocol.design.title,
         notice=NOTICE,
         home="/study/",
         navigation=[Link("Study", "/study/"), Link("Overview", "/study/lead", LEAD)],
         hosts=hosts,
         tls=tls,
-        clock=lambda: clock().timestamp(),
+        clock=lambda: desk.clock().timestamp(),
         lifespan=lifespan,
     )
