@@ -241,7 +241,7 @@ def _source(
 
 def _of_pilot(path: Path, name: str | None, *, one: bool) -> Components:
     from scanward.reading.endpoints import endpoints
-    from scanward.reading.mrmc.components import from_analysis, from_single
+    from scanward.reading.mrmc.components import from_analysis, from_single, part_of_positives
     from scanward.reading.mrmc.covariances import estimate
     from scanward.reading.mrmc.designs import design_of
     from scanward.reading.mrmc.empirical import EmpiricalAUC
@@ -260,9 +260,11 @@ def _of_pilot(path: Path, name: str | None, *, one: bool) -> Components:
     mean = float(estimates.value.mean())
     auc = min(max(mean, 0.01), 0.99) if math.isfinite(mean) else 0.5
     positives, cases = int(ratings.truth.sum()), len(ratings.cases)
+    part = part_of_positives(ratings)
     if one and len(ratings.treatments) == 1:
-        return from_single(analysis, ratings.treatments[0], positives=positives, cases=cases, auc=auc)
-    return from_analysis(analysis, positives=positives, cases=cases, auc=auc)
+        name = ratings.treatments[0]
+        return from_single(analysis, name, positives=positives, cases=cases, auc=auc, of_positives=part)
+    return from_analysis(analysis, positives=positives, cases=cases, auc=auc, of_positives=part)
 
 
 def _of_text(text: str) -> Components:

@@ -167,7 +167,7 @@ def lesion_components(design: Design) -> Components:
             )
         return PUBLISHED[planning.published]
     known = {field.name for field in fields(Components)} - {"source"}
-    needed = known - {"auc"}
+    needed = known - {"auc", "of_positives"}
     given = set(planning.components)
     if not needed <= given <= known:
         wrong = sorted((given - known) | (needed - given))

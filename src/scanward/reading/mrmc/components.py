@@ -7,10 +7,14 @@ Stat Simul Comput 1995;24:285-308; Hillis, Stat Med 2007;26:596-619.
 
 Error (co)variances shrink with the cases, Var(R) and Var(TR) do not. Between two numbers of cases of one prevalence
 the factor is old / new (Hillis, Obuchowski & Berbaum, Acad Radiol 2011;18:129-142). Between two prevalences each
-(co)variance is taken as one part that shrinks with the positives and one that shrinks with the negatives, in the
-proportion that the binormal variance function has at the AUC (Obuchowski & McClish, Stat Med 1997;16:1529-1542):
+(co)variance is taken as one part that shrinks with the positives and one that shrinks with the negatives. A pilot
+tells how large the two are (`part_of_positives`; Van Dyke et al.: a positive weighs as much as five negatives). Without
+one they have the proportion of the binormal variance function at the AUC (Obuchowski & McClish, Stat Med
+1997;16:1529-1542),
 
     Var(AUC) = 0.0099 exp(-A^2 / 2) ((5 A^2 + 8) / n1 + (A^2 + 8) / n0),  A = sqrt(2) probit(AUC)
+
+which is a guess: where positives and negatives vary alike, both weigh the same.
 """
 
 from __future__ import annotations
@@ -18,10 +22,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 from scipy import stats
 
 from scanward.errors import InputError
+from scanward.reading.mrmc.empirical import EmpiricalAUC
+from scanward.reading.mrmc.ratings import Ratings
 from scanward.reading.mrmc.results import Analysis
+from scanward.reading.mrmc.structured import read_classes
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,9 @@ class Components:
     cases : float
         In total, of which ``positives`` are positive.
     auc : float
-        About which AUC: only for going from one prevalence to another.
+        About which AUC: only for going from one prevalence to another, and only without ``of_positives``.
+    of_positives : float
+        Share of the error variance that comes from the positives, 0 to 1; NaN: by ``auc``.
     source : str
         Where they come from.
 
@@ -56,10 +66,13 @@ class Components:
     positives: float
     cases: float
     auc: float = 0.5
+    of_positives: float = math.nan
     source: str = ""
 
     def __post_init__(self) -> None:
-        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
+        numbers = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("source", "of_positives")
+        }
         for name, value in numbers.items():
             if not math.isfinite(value):
                 raise InputError(f"{name} {value}", "variance components", "give finite numbers")
@@ -80,6 +93,10 @@ class Components:
             )
         if not 0 < self.auc < 1:
             raise InputError(f"AUC {self.auc:g}", "variance components", "give a number between 0 and 1")
+        if not (math.isnan(self.of_positives) or 0 <= self.of_positives <= 1):
+            raise InputError(
+                f"a share of {self.of_positives:g} of the variance", "variance components", "give 0 to 1"
+            )
 
     @property
     def share(self) -> float:
@@ -93,9 +110,11 @@ class Components:
             raise InputError(
                 f"{cases:g} cases, {share:g} of them positive", "cases", "give cases of both kinds"
             )
-        a2 = 2 * float(stats.norm.ppf(self.auc)) ** 2
-        positive, negative = (5 * a2 + 8) / self.share, (a2 + 8) / (1 - self.share)
-        of_positives = positive / (positive + negative)
+        of_positives = self.of_positives
+        if math.isnan(of_positives):
+            a2 = 2 * float(stats.norm.ppf(self.auc)) ** 2
+            positive, negative = (5 * a2 + 8) / self.share, (a2 + 8) / (1 - self.share)
+            of_positives = positive / (positive + negative)
         factor = (self.cases / cases) * (
             of_positives * self.share / share + (1 - of_positives) * (1 - self.share) / (1 - share)
         )
@@ -107,6 +126,7 @@ class Components:
             cov3=self.cov3 * factor,
             positives=cases * share,
             cases=cases,
+            of_positives=of_positives * self.share / share * (self.cases / cases) / factor,
         )
 
 
@@ -179,7 +199,27 @@ def at_chance(
     )
 
 
-def from_analysis(analysis: Analysis, *, positives: int, cases: int, auc: float = 0.5) -> Components:
+def part_of_positives(ratings: Ratings) -> float:
+    """Share of the error variance of the empirical AUC that comes from the positives, over all readers and treatments.
+
+    Var(AUC) = S10 / n1 + S01 / n0 (DeLong et al. 1988). NaN where nobody's area varies.
+    """
+    components = EmpiricalAUC().components(ratings)
+    positives, negatives = read_classes(ratings)
+    parts = []
+    for read in (positives, negatives):
+        count = read.sum(axis=-1)
+        kept = np.where(read, components, 0.0)
+        mean = kept.sum(axis=-1) / np.maximum(count, 1)
+        squares = np.where(read, (components - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+        usable = (count > 1) & ~np.isnan(squares)
+        parts.append(float((squares[usable] / (count[usable] * (count[usable] - 1.0))).sum()))
+    return parts[0] / sum(parts) if sum(parts) > 0 else math.nan
+
+
+def from_analysis(
+    analysis: Analysis, *, positives: int, cases: int, auc: float = 0.5, of_positives: float = math.nan
+) -> Components:
     """From an Obuchowski-Rockette analysis of a pilot (`Analysis.components`).
 
     Raises
@@ -208,12 +248,19 @@ def from_analysis(analysis: Analysis, *, positives: int, cases: int, auc: float 
         positives=positives,
         cases=cases,
         auc=auc,
+        of_positives=of_positives,
         source=f"pilot: {analysis.merit}, {analysis.covariance}",
     )
 
 
 def from_single(
-    analysis: Analysis, treatment: str, *, positives: int, cases: int, auc: float = 0.5
+    analysis: Analysis,
+    treatment: str,
+    *,
+    positives: int,
+    cases: int,
+    auc: float = 0.5,
+    of_positives: float = math.nan,
 ) -> Components:
     """Of one treatment of a pilot, for planning one figure of merit (not a difference: Cov1 and Cov3 are taken as 0).
 
@@ -243,12 +290,14 @@ def from_single(
         positives=positives,
         cases=cases,
         auc=auc,
+        of_positives=of_positives,
         source=f"pilot: {analysis.merit} of {treatment}, {analysis.covariance}",
     )
 
 
 # As printed by OR-DBM MRMC 2.51 for Van Dyke et al. (RSNA 1993): 5 readers, 69 normal and 45 abnormal cases,
-# trapezoidal AUC, jackknife. https://github.com/dpc10ster/RJafroc, inst/Iowa/VanDyke.txt
+# trapezoidal AUC, jackknife. https://github.com/dpc10ster/RJafroc, inst/Iowa/VanDyke.txt. ``of_positives`` is ours,
+# from the ratings themselves.
 PUBLISHED = {
     "van-dyke": Components(
         reader=0.00153500,
@@ -260,6 +309,7 @@ PUBLISHED = {
         positives=45,
         cases=114,
         auc=0.9189,
+        of_positives=0.8824,
         source="Van Dyke et al. 1993, as printed by OR-DBM MRMC 2.51",
     )
 }

@@ -134,10 +134,7 @@ def power_of(claim: Claim, effect: float, variance: float, df: float) -> float:
     """Probability that ``claim`` is shown of a normal estimate around ``effect``: see the module."""
     sd = math.sqrt(variance)
     if claim.aim is Aim.SUPERIORITY:
-        shift = ((effect - claim.low) / sd) ** 2
-        if math.isinf(df):
-            return float(stats.ncx2.sf(stats.chi2.ppf(1 - claim.alpha, 1), 1, shift))
-        return float(stats.ncf.sf(stats.f.ppf(1 - claim.alpha, 1, df), 1, df, shift))
+        return _two_sided(claim.alpha, abs(effect - claim.low) / sd, df)
     critical = float(stats.norm.ppf(1 - claim.alpha) if math.isinf(df) else stats.t.ppf(1 - claim.alpha, df))
     above = (effect - claim.low) / sd
     if claim.aim is Aim.NON_INFERIORITY:
@@ -146,6 +143,18 @@ def power_of(claim: Claim, effect: float, variance: float, df: float) -> float:
     if math.isinf(df):
         return max(0.0, float(stats.norm.cdf(below - critical) - stats.norm.cdf(critical - above)))
     return _between(above, below, critical, df)
+
+
+def _two_sided(alpha: float, shift: float, df: float) -> float:
+    """P(F > F(1 - alpha; 1, df)), noncentrality ``shift`` squared; of z where ``df`` is infinite."""
+    if math.isinf(df):
+        critical = float(stats.norm.ppf(1 - alpha / 2))
+        return float(stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift))
+    if shift < 1e-6:  # SciPy's noncentral F without noncentrality is below 0
+        return alpha
+    if shift > 30:  # it is slow and unsure far out, where the power is 1 but for few degrees of freedom
+        return float(stats.nct.sf(stats.t.ppf(1 - alpha / 2, df), df, shift)) if df < 30 else 1.0
+    return float(stats.ncf.sf(stats.f.ppf(1 - alpha, 1, df), 1, df, shift**2))
 
 
 def _between(above: float, below: float, critical: float, df: float) -> float:
