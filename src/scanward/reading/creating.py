@@ -84,6 +84,8 @@ def build(
         Too few women; a picture that cannot be read, twins of different sizes, or a twin that equals its original.
     """
     check_design(design)
+    # as it will be read back: a whole number where a fraction may stand becomes one
+    design = msgspec.convert(msgspec.to_builtins(design), Design)
     _refuse_there(out)
     if len({original.case.name for original in originals}) != len(originals):
         raise InputError(
