@@ -28,7 +28,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from scanward.errors import InputError
 from scanward.reading.mrmc.results import Interval
@@ -205,7 +205,11 @@ def corrected(decisions: Sequence[Decision], untested: int = 0) -> tuple[Decisio
 
 def _p(interval: Interval, claim: Claim) -> float:
     if claim.aim is Aim.SUPERIORITY:
-        return min(1.0, 2 * _above(abs(interval.estimate - claim.low), interval))
+        return (
+            2 * _above(abs(interval.estimate - claim.low), interval)
+            if interval.se
+            else _beside(claim, interval)
+        )
     above_low = _above(interval.estimate - claim.low, interval)
     if claim.aim is Aim.NON_INFERIORITY:
         return above_low
@@ -221,13 +225,16 @@ def _above(distance: float, interval: Interval) -> float:
     if interval.se == 0:
         return 0.0 if distance > 0 else 1.0
     t = distance / interval.se
-    if math.isinf(interval.df):
-        return float(stats.norm.sf(t))
-    return float(stats.t.sf(t, interval.df))
+    return float(special.ndtr(-t) if math.isinf(interval.df) else special.stdtr(interval.df, -t))
+
+
+def _beside(claim: Claim, interval: Interval) -> float:
+    """Two-sided p of an estimate without spread."""
+    return 1.0 if interval.estimate == claim.low else 0.0
 
 
 def _quantile(probability: float, df: float) -> float:
-    return float(stats.norm.ppf(probability) if math.isinf(df) else stats.t.ppf(probability, df))
+    return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))
 
 
 def _plain(value: Any) -> Any:
