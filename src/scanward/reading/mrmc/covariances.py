@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.errors import SettingsError
+from scanward.reading.mrmc.bootstrap import bootstrap_covariance
 from scanward.reading.mrmc.empirical import EmpiricalAUC
 from scanward.reading.mrmc.merit import Merit
 from scanward.reading.mrmc.ratings import Ratings
@@ -16,7 +17,14 @@ from scanward.reading.mrmc.unbiased import unbiased_covariance
 Floats = NDArray[np.float64]
 
 
-def estimate(ratings: Ratings, merit: Merit, method: Covariance = Covariance.JACKKNIFE) -> Estimates:
+def estimate(
+    ratings: Ratings,
+    merit: Merit,
+    method: Covariance = Covariance.JACKKNIFE,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimates:
     """The figure of merit in every cell, and the covariances of its errors between all cells.
 
     Parameters
@@ -24,16 +32,27 @@ def estimate(ratings: Ratings, merit: Merit, method: Covariance = Covariance.JAC
     ratings : Ratings
         In any design: the covariance of two cells comes from the patients they share.
     merit : Merit
-        Any with `JACKKNIFE`; a `Structured` one (empirical AUC, sensitivity, specificity) with `DELONG`.
+        Any with the jackknife or the bootstrap; a `Structured` one with DeLong's method; the empirical AUC,
+        sensitivity or specificity with the unbiased one.
     method : Covariance
+    resamples, seed : int
+        Of the bootstrap alone.
+
+    Returns
+    -------
+    Estimates
+        Covariances of a cell without a figure are NaN, and those of a cell whose figure has no estimable variance
+        (one case of a class); between cells that share no patient they are 0.
 
     Raises
     ------
     SettingsError
-        A method that has no formula for this figure of merit.
+        A method that has no formula for this figure of merit; fewer than two bootstrap samples.
     """
     if method is Covariance.JACKKNIFE:
         covariance = jackknife_covariance(*pseudovalues(ratings, merit))
+    elif method is Covariance.BOOTSTRAP:
+        covariance = bootstrap_covariance(ratings, merit, resamples, seed)
     elif not isinstance(merit, Structured):
         raise SettingsError(
             f"no {method} covariances of {merit.name}", "covariance", f"use {Covariance.JACKKNIFE}"

@@ -29,10 +29,11 @@ def unbiased_covariance(ratings: Ratings) -> Floats:
         M = (U_k U_l - sum_i R_ki R_li - sum_j C_kj C_lj + Q_kl) / (n1 (n1 - 1) n0 (n0 - 1)).
 
     Sums over pairs of pairs that share a patient come by inclusion and exclusion; pairs that a cell did not read
-    count nowhere, so partially paired, nested and clustered data need no formula of their own. With clusters
-    "unbiased" holds where psi has one expectation within and between patients. NaN where there are no two such
-    pairs (one positive, or one negative); 0 for cells that share no patient. Zero or negative estimates of a
-    variance are possible.
+    count nowhere, so partially paired and nested data need no formula of their own. With clusters a positive and a
+    negative of one patient have another expectation of psi than those of two: M is taken apart for pairs between and
+    within patients, and put together in the proportions that A_k and A_l have of them. NaN where there are no
+    two pairs without a common patient (one positive, or one negative); 0 for cells that share no patient. A variance
+    can be estimated 0 or negative.
     """
     shape = ratings.score.shape[:2]
     cells = shape[0] * shape[1]
@@ -42,31 +43,53 @@ def unbiased_covariance(ratings: Ratings) -> Floats:
     n = by_patient(negatives, ratings).reshape(cells, -1)
     x = by_patient(np.where(positives, counts, 0.0), ratings).reshape(cells, -1)
     y = by_patient(np.where(negatives, counts, 0.0), ratings).reshape(cells, -1)
+    own = within_patients(ratings).reshape(cells, -1)
     both, crossed = _products_of_pairs(ratings)
-    apart = _disjoint(x, y, within_patients(ratings).reshape(cells, -1), both, crossed)
-    every = m.sum(axis=1, keepdims=True), n.sum(axis=1, keepdims=True)
-    ways = _disjoint(m * every[1], n * every[0], m * n, (m @ m.T) * (n @ n.T), (m @ n.T) * (n @ m.T))
+    apart = _disjoint(x, y, own, both, crossed)
+    pairs = m.sum(axis=1), n.sum(axis=1)
+    every = _disjoint(
+        m * pairs[1][:, None], n * pairs[0][:, None], m * n, (m @ m.T) * (n @ n.T), (m @ n.T) * (n @ m.T)
+    )
+    within = (m * n).sum(axis=1)
+    between = pairs[0] * pairs[1] - within
+    product = np.zeros((cells, cells))
+    pooled = _mean(np.add.reduce(apart), np.add.reduce(every))
+    for left, right, total, ways in zip(
+        (between, between, within, within), (between, within, between, within), apart, every, strict=True
+    ):
+        mean = _mean(total, ways)
+        product += np.outer(left, right) * np.where(np.isnan(mean), pooled, mean)
     value = EmpiricalAUC().values(ratings).ravel()
-    product = np.full(ways.shape, np.nan)
-    np.divide(apart, ways, out=product, where=ways > 0.5)
-    found: Floats = np.outer(value, value) - product
+    size = pairs[0] * pairs[1]
+    found: Floats = np.outer(value, value) - _mean(product, np.outer(size, size))
     there = ((m + n) > 0).astype(np.float64)
     found[there @ there.T == 0] = 0.0
     return found.reshape(*shape, *shape)
 
 
-def _disjoint(x: Floats, y: Floats, own: Floats, both: Floats, crossed: Floats) -> Floats:
-    """The sum of u_k(p, q) u_l(p', q') over patients with {p, q} and {p', q'} disjoint.
+def _mean(total: Floats, ways: Floats) -> Floats:
+    found = np.full(ways.shape, np.nan)
+    np.divide(total, ways, out=found, where=ways > 0.5)
+    return found
 
-    ``x``, ``y`` (cells, patients): sums of u over q, over p. ``own``: u(p, p). ``both``: sum u_k(p, q) u_l(p, q).
-    ``crossed``: sum u_k(p, q) u_l(q, p). By inclusion and exclusion over p = p', q = q', p = q', q = p'; any
-    three of them make all four patients one, hence the 4 - 1 at the end.
+
+def _disjoint(x: Floats, y: Floats, own: Floats, both: Floats, crossed: Floats) -> tuple[Floats, ...]:
+    """The sums of u_k(p, q) u_l(p', q') over patients with {p, q} and {p', q'} disjoint, in four parts.
+
+    p != q and p' != q'; p != q and p' = q'; p = q and p' != q'; p = q and p' = q'. ``x``, ``y`` (cells, patients):
+    sums of u over q, over p. ``own``: u(p, p). ``both``: sum u_k(p, q) u_l(p, q). ``crossed``: sum u_k(p, q) u_l(q, p).
+    All four together by inclusion and exclusion over p = p', q = q', p = q', q = p'; any three of them make all four
+    patients one, hence the 4 - 1.
     """
-    total = x.sum(axis=1)
+    total, inner = x.sum(axis=1), own.sum(axis=1)
     one = x @ x.T + y @ y.T + x @ y.T + y @ x.T
     half = x @ own.T + own @ x.T + own @ y.T + y @ own.T
-    found: Floats = np.outer(total, total) - one + (both + crossed + half) - 3.0 * (own @ own.T)
-    return found
+    same = own @ own.T
+    every = np.outer(total, total) - one + (both + crossed + half) - 3.0 * same
+    within = np.outer(inner, inner) - same
+    mixed = np.outer(total - inner, inner) - (x + y - 2.0 * own) @ own.T
+    turned = mixed.T
+    return every - mixed - turned - within, mixed, turned, within
 
 
 def _products_of_pairs(ratings: Ratings) -> tuple[Floats, Floats]:
