@@ -38,8 +38,8 @@ RANDOMS = {"both": "readers and cases", "cases": "cases", "readers": "readers"}
     "--covariance",
     "covariances",
     multiple=True,
-    type=click.Choice(["jackknife", "delong", "unbiased"]),
-    help="How the covariances of OR are estimated; repeatable.  [default: all]",
+    type=click.Choice(["jackknife", "delong", "unbiased", "bootstrap"]),
+    help="How the covariances of OR are estimated; repeatable.  [default: all but the bootstrap]",
 )
 @click.option(
     "--random",
@@ -53,8 +53,9 @@ RANDOMS = {"both": "readers and cases", "cases": "cases", "readers": "readers"}
     "merits",
     multiple=True,
     metavar="NAME",
-    help="empirical, binormal, partial:LOW-HIGH (of the false positive rate), binormal-partial:LOW-HIGH, "
-    "sensitivity:CUT, specificity:CUT; repeatable.  [default: empirical]",
+    help="empirical, binormal, partial:LOW-HIGH (of false positive rates), partial-tpr:LOW-HIGH, "
+    "binormal-partial:LOW-HIGH, binormal-partial-tpr:LOW-HIGH, sensitivity:CUT, specificity:CUT; repeatable.  "
+    "[default: empirical]",
 )
 @click.option("--treatments", metavar="A,B", help="Only these treatments, in this order.")
 @click.option(

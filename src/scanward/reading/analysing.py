@@ -16,6 +16,7 @@ from scanward.reading.claims import ClaimOn, estimate_of, of_options, of_study, 
 from scanward.reading.endpoints import Endpoint, endpoints, is_export, is_simulated
 from scanward.reading.findings import SIMULATED, Absent, Cell, Finding, Measured, Result
 from scanward.reading.merits import merit_of
+from scanward.reading.mrmc.binormal import BinormalAUC
 from scanward.reading.mrmc.covariances import estimate
 from scanward.reading.mrmc.dbm import dbm
 from scanward.reading.mrmc.decisions import Decision, corrected, decide
@@ -113,7 +114,7 @@ def pieces(table: Table, request: Request) -> int:
 def _checked(request: Request) -> Request:
     for what, given, known in (
         ("method", request.methods, METHODS),
-        ("covariance", request.covariances, COVARIANCES),
+        ("covariance", request.covariances, tuple(Covariance)),
         ("random", request.randoms, RANDOMS),
     ):
         if not given:
@@ -177,10 +178,13 @@ def _finding(endpoint: Endpoint, merits: Sequence[Merit], request: Request, step
         what, _, todo = _one_kind(ratings, "")
         return Finding(endpoint, (), (f"{what}: {todo}",))
     measured = []
+    warnings = list(_warnings(ratings))
     for merit in merits:
         step(f"{endpoint.name}: {merit.name}")
         measured.append(_measured(ratings, merit, request))
-    return Finding(endpoint, tuple(measured), tuple(_warnings(ratings)))
+        if isinstance(merit, BinormalAUC):
+            warnings += merit.doubts(ratings)
+    return Finding(endpoint, tuple(measured), tuple(warnings))
 
 
 def _warnings(ratings: Ratings) -> Iterator[str]:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from scanward.errors import SettingsError
 from scanward.reading.mrmc.merit import Merit
 
+if TYPE_CHECKING:
+    from scanward.reading.mrmc.partial import Over
+
 HELP = (
-    "empirical, binormal, partial:LOW-HIGH (area between two false positive rates), binormal-partial:LOW-HIGH, "
-    "sensitivity:CUT, specificity:CUT"
+    "empirical, binormal, partial:LOW-HIGH (area between two false positive rates), partial-tpr:LOW-HIGH (right of the "
+    "curve, between two true positive rates), binormal-partial:LOW-HIGH, binormal-partial-tpr:LOW-HIGH, "
+    "sensitivity:CUT, specificity:CUT (at a rating of CUT or more)"
 )
+_PARTIAL: Mapping[str, Over] = {
+    "partial": "FPR",
+    "partial-tpr": "TPR",
+    "binormal-partial": "FPR",
+    "binormal-partial-tpr": "TPR",
+}
 
 
 def merit_of(name: str) -> Merit:
@@ -37,22 +49,17 @@ def merit_of(name: str) -> Merit:
 
         cut = _number(name, argument)
         return Sensitivity(cut) if kind == "sensitivity" else Specificity(cut)
-    if kind in ("partial", "binormal-partial"):
-        from scanward.reading.mrmc import partial
+    over = _PARTIAL.get(kind)
+    if over is not None:
+        from scanward.reading.mrmc.partial import BinormalPartialAUC, PartialAUC
 
         low, dash, high = argument.partition("-")
         if not dash:
             raise SettingsError(
-                f"figure of merit {name[:80]!r}", "merit", "give a range, such as partial:0-0.2"
+                f"figure of merit {name[:80]!r}", "merit", f"give a range, such as {kind}:0-0.2"
             )
-        bounds = _number(name, low), _number(name, high)
-        if not 0 <= bounds[0] < bounds[1] <= 1:
-            raise SettingsError(
-                f"false positive rates {argument[:40]}", "merit", "give two from 0 to 1, the lower first"
-            )
-        if kind == "partial":
-            return partial.PartialAUC(*bounds)
-        return partial.BinormalPartialAUC(*bounds)
+        make = BinormalPartialAUC if kind.startswith("binormal") else PartialAUC
+        return make(_number(name, low), _number(name, high), over)
     raise SettingsError(f"no figure of merit {name[:80]!r}", "merit", f"there are {HELP}")
 
 
