@@ -35,6 +35,9 @@ __all__ = ["METHODS", "SIMULATED", "Absent", "Cell", "Finding", "Measured", "Req
 METHODS = ("OR", "DBM", "U")
 COVARIANCES = (Covariance.JACKKNIFE, Covariance.DELONG, Covariance.UNBIASED)
 RANDOMS = (Random.BOTH, Random.CASES, Random.READERS)
+SCALE = (
+    20  # points of a scale of ratings; binormal curves of more are fitted when asked for: each takes seconds
+)
 Step = Callable[[str], None]
 
 
@@ -42,14 +45,15 @@ Step = Callable[[str], None]
 class Request:
     """What is analysed, and how. The first of each list is what claims rest on, where it can be had.
 
-    ``treatments``: those to analyse, in this order; None for all. ``equivalence`` and ``margin`` are claims of their
-    own and replace the protocol's.
+    ``merits``: names of `merits.merit_of`; none: empirical, and binormal where the ratings are a scale of at most
+    `SCALE` points. ``treatments``: those to analyse, in this order; None for all. ``equivalence`` and ``margin`` are
+    claims of their own and replace the protocol's.
     """
 
     methods: tuple[str, ...] = METHODS
     covariances: tuple[Covariance, ...] = COVARIANCES
     randoms: tuple[Random, ...] = RANDOMS
-    merits: tuple[str, ...] = ("empirical",)
+    merits: tuple[str, ...] = ()
     level: float = 0.95
     alpha: float = 0.05
     treatments: tuple[str, ...] | None = None
@@ -79,7 +83,7 @@ def analyse(
         A method, figure of merit or level that is none.
     """
     request = _checked(request or Request())
-    merits = [merit_of(name) for name in request.merits]
+    merits = [merit_of(name) for name in _merits(table, request)]
     found, remarks = endpoints(table)
     found = tuple(_selected(one, request, alone=not is_export(table)) for one in found)
     if not any(_both_kinds(one.ratings) for one in found):
@@ -108,7 +112,13 @@ def analyse(
 
 def pieces(table: Table, request: Request) -> int:
     """How many pieces of work `analyse` tells of."""
-    return len(endpoints(table)[0]) * len(request.merits)
+    return len(endpoints(table)[0]) * len(_merits(table, request))
+
+
+def _merits(table: Table, request: Request) -> tuple[str, ...]:
+    if request.merits:
+        return request.merits
+    return ("empirical", "binormal") if len(set(table.columns["rating"])) <= SCALE else ("empirical",)
 
 
 def _checked(request: Request) -> Request:
@@ -122,9 +132,9 @@ def _checked(request: Request) -> Request:
         for name in given:
             if name not in known:
                 raise SettingsError(f"no {what} '{name}'", what, f"there are {', '.join(known)}")
-    if not 1 <= len(request.merits) <= MRMC_BOUNDS.merits:
+    if len(request.merits) > MRMC_BOUNDS.merits:
         raise SettingsError(
-            f"{len(request.merits)} figures of merit", "merit", f"give 1 to {MRMC_BOUNDS.merits}"
+            f"{len(request.merits)} figures of merit", "merit", f"give at most {MRMC_BOUNDS.merits}"
         )
     if not 0 < request.level < 1:
         raise SettingsError(f"level {request.level}", "level", "give a number between 0 and 1, such as 0.95")
