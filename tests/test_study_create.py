@@ -327,8 +327,9 @@ def test_any_picture_is_rendered_within_its_bits(picture: Grey, rows: int, colum
         assert (abs(values - exact) <= 0.5).sum() == (exact <= (1 << bits) - 0.5).sum()
 
 
-def test_the_first_window_shows_tissue_from_black_to_white() -> None:
-    values = np.zeros((100, 100), np.uint16)
+@pytest.mark.parametrize("black", [0, 300])
+def test_the_first_window_shows_tissue_from_black_to_white(black: int) -> None:
+    values = np.full((100, 100), black, np.uint16)
     values[:, :50] = np.arange(5000).reshape(100, 50) % 1000 + 1000
     centre, width = pictures.window(values)
     low, high = centre - width / 2, centre + width / 2 - 1
@@ -450,6 +451,17 @@ def test_one_picture_under_two_names_is_refused(tmp_path: Path) -> None:
     again[20, 5] += 900
     with pytest.raises(InputError, match="the same picture as that of case"):
         build([pair(genuine, modified, "a"), pair(genuine, again, "b")], lesson(), tmp_path / "study")
+
+
+def test_a_background_that_tells_is_remarked(tmp_path: Path) -> None:
+    genuine, modified = (
+        originals(1, 40, 24)[0].source.read()[0],
+        originals(1, 40, 24)[0].twin("").source.read()[0],
+    )
+    told = build([pair(genuine, modified)], lesson(), tmp_path / "one")
+    assert told.remarks == ()
+    told = build([pair(genuine, np.maximum(modified, np.uint16(200)))], lesson(), tmp_path / "two")
+    assert "1 modified pictures differ from their originals where these are black" in told.remarks[0]
 
 
 def test_a_twin_of_another_depth_is_refused(tmp_path: Path) -> None:

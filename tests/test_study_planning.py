@@ -20,12 +20,12 @@ SECRET = bytes(range(32))
 
 
 def cases(with_cancer: int, without: int, pictures: int = 1) -> list[Case]:
-    """Every third woman with cancer has it in one picture only."""
+    """Every third woman with cancer has it in her last picture only."""
     found = []
     for number in range(with_cancer + without):
         ill = number < with_cancer
         for picture in range(pictures):
-            sick = ill and (picture == 0 or number % 3)
+            sick = ill and (picture == pictures - 1 or bool(number % 3))
             found.append(
                 Case(
                     f"w{number:04d}-{picture}",
