@@ -217,4 +217,6 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "tampering_speed": late("tampering_speed"),
     "tampering_quality": late("tampering_quality"),
     "tampering_films": late("tampering_films"),
+    "mrmc_monte_carlo": late("mrmc_monte_carlo"),
+    "mrmc_speed": late("mrmc_speed"),
 }

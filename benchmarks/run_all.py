@@ -51,6 +51,8 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "tampering_phantoms": (late("tampering_phantoms"), []),
     "tampering_quality": (late("tampering_quality"), []),
     "tampering_films": (late("tampering_films"), []),
+    "mrmc_speed": (late("mrmc_speed"), []),
+    "mrmc_monte_carlo": (late("mrmc_monte_carlo"), []),
 }
 
 
