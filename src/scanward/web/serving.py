@@ -241,10 +241,11 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, _, _, place = socket.getaddrinfo(
+        family, kind, protocol, _, place = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind)
+        # With its protocol named: asyncio sets TCP_NODELAY on no other, and every answer would wait 40 ms.
+        listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError, OverflowError) as error:
         raise LinkError(
             f"no address to listen on: {error}", f"{host}:{port}", "check --host and --port"
