@@ -301,7 +301,7 @@ def _limiting(negative: Floats, positive: Floats, at: Indices) -> Binormal | Non
     if (t0 | f1).all():
         return Binormal(-np.inf, 1.0, Kind.PERVERSE)
     if at.size == 1:  # inside, or it would have been one of those
-        false, true = ndtri(1.0 - below0 / all0), ndtri(1.0 - below1 / all1)
+        false, true = ndtri(1.0 - below0[0] / all0), ndtri(1.0 - below1[0] / all1)
         return Binormal(float(true - false), 1.0, Kind.ONE_POINT)
     if (f0 | f1 | inside).all() and len(set(below1[inside])) <= 1:
         level = below1[inside][0] if inside.any() else below1.mean()

@@ -29,6 +29,9 @@ _QUADRATIC = (
     1e-9  # log-likelihood still to be won below which one more full step gives all of double precision
 )
 _TINY = 1e-300
+_RARE = (
+    1e-140  # probability below which derivatives are those of this one: its square can still be divided by
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +127,9 @@ def _between(cutoffs: Floats) -> Floats:
 def _side(counts: Floats, probability: Floats, at: Floats) -> tuple[Floats, Floats, Floats]:
     """Of sum_k counts log probability in the cutoffs ``at``: gradient, minus diagonal, off-diagonal of the Hessian."""
     density = np.exp(-0.5 * at * at) / np.sqrt(2.0 * np.pi)
-    hazard = counts / np.maximum(probability, _TINY)
-    square = hazard / np.maximum(probability, _TINY)
+    held = np.maximum(probability, _RARE)
+    hazard = counts / held
+    square = hazard / held
     gradient = density * (hazard[:, :-1] - hazard[:, 1:])
     diagonal = at * gradient + density * density * (square[:, :-1] + square[:, 1:])
     beside = density[:, :-1] * density[:, 1:] * square[:, 1:-1]

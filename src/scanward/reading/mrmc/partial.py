@@ -1,8 +1,8 @@
 """Partial areas under the ROC curve, empirical and binormal.
 
 Over false positive rates f1 to f2 the area *under* the curve between them; over true positive rates t1 to t2 the area
-to the *right* of the curve, int (1 - FPR) dTPR (Jiang, Metz and Nishikawa 1996, doi:10.1148/radiology.201.3.8939225). Both
-over 0 to 1 are the whole area. The second is the first with the classes changing places, over 1 - t2 to 1 - t1.
+to the *right* of the curve, int (1 - FPR) dTPR (Jiang, Metz and Nishikawa 1996, doi:10.1148/radiology.201.3.8939225).
+Both over 0 to 1 are the whole area. The second is the first with the classes changing places, over 1 - t2 to 1 - t1.
 
 With A the area and w = f2 - f1 (or t2 - t1), as ``scale``:
 
