@@ -208,9 +208,11 @@ def _write_pictures(
             if progress is not None:
                 progress(len(found), len(views))
     remarks = [
-        f"{len(bright)} modified pictures differ from their originals where these are black, as {min(bright)} does: "
+        f"{count} modified pictures differ from their originals where these are black, {example} for one: "
         "background, depth or grey scale may give them away"
-    ] * bool(bright)
+        for count, example in [(len(bright), min(bright, default=""))]
+        if count
+    ]
     return sorted(found, key=lambda picture: picture.identifier), remarks
 
 
