@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import subprocess
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.applications import Starlette
 
 from scanward.web.accounts import Accounts
@@ -49,3 +58,52 @@ def sign_in(client: TestClient, name: str, password: str, there: str = "/", stat
     )
     assert answer.status_code == status, (answer.status_code, answer.text[:1000])
     return str(client.get("/api/session").json()["csrf_token"]) if status == 303 else ""
+
+
+def certificate_in(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, study.example, 127.0.0.1 and ::1, and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "study.example")])
+    now = datetime.now(UTC)
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName("study.example")]
+    names += [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", "::1")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "site-certificate.crt", folder / "site-private.txt"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return paths
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The site of ``_web_site.py`` in a process: its address, and the process."""
+    script = Path(__file__).with_name("_web_site.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            if not address:
+                process.kill()
+                raise AssertionError(process.communicate()[1])
+            yield address, process
+        finally:
+            process.kill()

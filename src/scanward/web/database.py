@@ -122,7 +122,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything inside happens as one, or not at all; nested calls join the outer one."""
         with self._lock:
-            if self._connection.in_transaction:
+            if self._open():
                 yield self._connection
                 return
             self._connection.execute("BEGIN IMMEDIATE")
@@ -130,9 +130,12 @@ class Database:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:  # a full disk may have rolled back already
-                if self._connection.in_transaction:
+                if self._open():
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _open(self) -> bool:
+        return self._connection.in_transaction
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

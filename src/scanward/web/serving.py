@@ -206,6 +206,8 @@ def serve(
             host,
             "give --certificate and --key, or --behind-proxy where a proxy speaks TLS",
         )
+    if not 0 <= port <= 65535:  # getaddrinfo would take the rest of a division for it
+        raise SettingsError("not a port", str(port), "give a number from 1 to 65535, or 0 for a free one")
     config = uvicorn.Config(
         app,
         http=_BehindProxy if behind_proxy else _Patience,

@@ -101,11 +101,11 @@ def attempt_on_name(change: sqlite3.Connection, name: bytes, known: bool, now: f
         (name, known, count.failures, count.last),
     )
     if row is None:
-        _make_room(change, now)
+        _make_room(change, name, now)
     return count.failures, wait
 
 
-def _make_room(change: sqlite3.Connection, now: float) -> None:
+def _make_room(change: sqlite3.Connection, newest: bytes, now: float) -> None:
     """Keep at most ``WebBounds.names``: what is forgotten goes first, then unknown names with few failures."""
     if change.execute("SELECT count(*) FROM failures").fetchone()[0] <= WEB_BOUNDS.names:
         return
@@ -113,8 +113,8 @@ def _make_room(change: sqlite3.Connection, now: float) -> None:
     held = change.execute("SELECT count(*) FROM failures").fetchone()[0]
     change.execute(
         "DELETE FROM failures WHERE name IN"
-        " (SELECT name FROM failures WHERE last < ? ORDER BY known, failures, last LIMIT ?)",
-        (now, max(0, held - WEB_BOUNDS.names)),
+        " (SELECT name FROM failures WHERE name != ? ORDER BY known, failures, last LIMIT ?)",
+        (newest, max(0, held - WEB_BOUNDS.names)),
     )
 
 
