@@ -24,7 +24,7 @@ def export_rows(
     found: Mapping[str, float] | None = None,
     seed: int = 1,
 ) -> Iterator[Row]:
-    """Half the women have cancer. ``lesion``: how far suspicion is from 0 for a visible lesion; ``hidden``: without one.
+    """Half the women have cancer. ``lesion``: mean suspicion of a visible lesion; ``hidden``: without one.
 
     ``found``: by arm, how far modified pictures stick out as such.
     """

@@ -143,6 +143,7 @@ def power_command(
     from scanward.reading.mrmc import power
     from scanward.reading.mrmc.results import Random
 
+    source = _source(pilot, endpoint, published, components, chance, one=one)
     null = (0.5 if one else 0.0) if null is None else null
     effect = null if effect is None else effect
     if not math.isfinite(effect) or not math.isfinite(null):
@@ -164,7 +165,6 @@ def power_command(
         treatments=treatments,
         share=share,
     )
-    source = _source(pilot, endpoint, published, components, chance, one=one)
     rows: list[tuple[int, Plan | None]] = []
     numbers = _numbers(readers)
     with progress("planning", total=len(numbers)) as step:
