@@ -351,9 +351,7 @@ class AnswerBounds:
     drafts: int = 20_000  # drafts kept of one case; every click makes one
     sequence: int = 1 << 40  # highest number of a draft; pages count from 1
     preloaded: int = 3  # cases a page may have in store beside the one in view
-    busy_seconds: float = (
-        3.0  # s to wait for a locked database; then the page keeps the answer and tries again
-    )
+    busy_seconds: float = 3.0  # s to wait for a locked database; then the page keeps the answer
     events_kept: int = 100_000  # events kept of one reader: sessions begun, pauses
 
 
