@@ -295,6 +295,15 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             told = len(found) - 1
 
 
+def test_a_row_is_durable_before_it_is_acknowledged(store: Store) -> None:
+    """What a power cut would show and no test can: SQLite is told to wait for the disk (2 is FULL)."""
+    for connection in (store._writer, store._reader):
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.put_answer("R01", 1, answer(), NOW)
+    assert not store._writer.in_transaction
+
+
 def test_many_threads_write_and_read_at_once(store: Store) -> None:
     """Eight threads, each a reader; another process's connection reads on."""
     failed: list[BaseException] = []
