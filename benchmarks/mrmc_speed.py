@@ -80,8 +80,9 @@ def _areas(score: Floats, truth: NDArray[np.bool_]) -> Floats:
     """Of all cells, from ranks."""
     positives = truth.sum()
     ranks = stats.rankdata(score.reshape(-1, len(truth)), axis=1)
-    above: Floats = ranks[:, truth].sum(axis=1) - positives * (positives + 1) / 2
-    return above / (positives * (len(truth) - positives))
+    above = ranks[:, truth].sum(axis=1) - positives * (positives + 1) / 2
+    found: Floats = above / (positives * (len(truth) - positives))
+    return found
 
 
 def peer_jackknife(x: Ratings, cases: Sequence[int] | None = None) -> Floats:

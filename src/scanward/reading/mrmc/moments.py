@@ -20,7 +20,8 @@ w_t = 1 - b_t
     Cov = A_t A_u - (b_t b_u M_bb + b_t w_u M_bw + w_t b_u M_wb + w_t w_u M_ww)
 
 where M_bw is the mean product of a pair of two patients and a pair inside a third one, and so on, always of disjoint
-patients and two readers. Unbiased where how many cases a patient has tells nothing of how they are rated.
+patients and two readers; where but one patient has pairs inside, M_ww is M_bw M_wb / M_bb. Unbiased where how many
+cases a patient has tells nothing of how they are rated.
 """
 
 from __future__ import annotations
@@ -197,8 +198,12 @@ def _covariance(auc: Floats, wins: Floats, pairs: Floats, of_pairs: Sums) -> Flo
     """A_t A_u less the estimate of E(A_t) E(A_u): (..., t, u)."""
     within = _ratio(of_pairs.own.sum(axis=-1), of_pairs.total)
     share = (1.0 - within, within)
+    means = _ratio(wins, pairs)
+    # Of one patient with cases of both kinds: the mean inside patients enters squared, from its other products.
+    alone = np.isnan(means[1, 1])
+    means[1, 1][alone] = _ratio(means[0, 1] * means[1, 0], means[0, 0])[alone]
     expected = np.zeros(wins.shape[2:])
     for first, second in itertools.product(range(2), repeat=2):
         part = _outer(share[first], share[second])
-        expected += np.where(part == 0, 0.0, part * _ratio(wins[first, second], pairs[first, second]))
+        expected += np.where(part == 0, 0.0, part * means[first, second])
     return _outer(auc, auc) - expected
