@@ -461,7 +461,7 @@ def test_a_background_that_tells_is_remarked(tmp_path: Path) -> None:
     told = build([pair(genuine, modified)], lesson(), tmp_path / "one")
     assert told.remarks == ()
     told = build([pair(genuine, np.maximum(modified, np.uint16(200)))], lesson(), tmp_path / "two")
-    assert "1 modified pictures differ from their originals where these are black" in told.remarks[0]
+    assert "differ from their originals where these are black: 1, one-m.png" in told.remarks[0]
 
 
 def test_a_twin_of_another_depth_is_refused(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def _write_pictures(
             if progress is not None:
                 progress(len(found), len(views))
     remarks = [
-        f"{count} modified pictures differ from their originals where these are black, {example} for one: "
+        f"modified pictures that differ from their originals where these are black: {count}, {example} for one; "
         "background, depth or grey scale may give them away"
         for count, example in [(len(bright), min(bright, default=""))]
         if count
@@ -220,9 +220,12 @@ Twins = tuple[pictures.Grey, pictures.Grey]
 
 
 def _background_differs(genuine: pictures.Grey, modified: pictures.Grey) -> bool:
-    """Whether most of the original's black is something else in the twin: no lesion lies there."""
+    """Whether most of the original's black is something else in the twin: no lesion lies there.
+
+    Black that takes less than a hundredth of the picture is no background.
+    """
     black = genuine == genuine.min()
-    return bool((genuine[black] != modified[black]).mean() > 0.5)
+    return bool(black.mean() > 0.01 and (genuine[black] != modified[black]).mean() > 0.5)
 
 
 def _refuse_same(there: dict[tuple[str, str], View], view: View, sha256: str, original: Original) -> None:
