@@ -34,7 +34,10 @@ from scanward.reading.mrmc.results import Random
 
 Floats = NDArray[np.float64]
 
-GRID = np.linspace(0.0, 1.0, 51)
+_ENDS = np.array([0.001, 0.002, 0.005, 0.01, 0.015])
+GRID = np.unique(
+    np.concatenate((_ENDS, np.linspace(0.0, 1.0, 51), 1.0 - _ENDS))
+)  # closer where curves are steep
 REPLICATES = 1000
 
 
