@@ -68,7 +68,7 @@ def test_a_made_passphrase_holds_80_bits() -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["", "short", "elevenchars", "aaaaaaaaaaaaaaaa", "passwordpassword", "R01R01R01R01", "x" * 2000],
+    ["", "short", "fourteen chars", "aaaaaaaaaaaaaaaa", "passwordpassword", "R01R01R01R01", "x" * 2000],
 )
 def test_weak_passwords_are_refused(accounts: Accounts, password: str) -> None:
     with pytest.raises(InputError):
@@ -103,8 +103,17 @@ def test_only_the_password_itself_fits(one: str, other: str) -> None:
     assert CHEAP.fits(hashed, other) == (normal(one) == normal(other))
 
 
-def test_a_huge_password_is_wrong_and_cheap(accounts: Accounts) -> None:
+def test_a_huge_password_is_wrong_and_cheap(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    real = argon2.PasswordHasher.verify
+
+    def measured(self: argon2.PasswordHasher, known: str, given: bytes) -> bool:
+        hashed.append(len(given))
+        return real(self, known, given)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", measured)
     assert accounts.verify("R01", "x" * 1_000_000, HERE, NOW).account is None
+    assert hashed == [0]  # and not a megabyte
 
 
 def test_hashes_follow_the_parameters(tmp_path: Path) -> None:
@@ -542,4 +551,4 @@ def test_what_fails_halfway_has_not_happened(accounts: Accounts) -> None:
 def test_weak_words_are_told_apart() -> None:
     refuse_weak("three short words", "R01")
     with pytest.raises(InputError, match="six different"):
-        refuse_weak("R01-password-1", "R01")
+        refuse_weak("R01-password-1-1-1", "R01")

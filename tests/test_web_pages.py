@@ -317,6 +317,21 @@ def test_unknown_and_wrong_look_the_same(site: Site) -> None:
     assert page("R01", "203.0.113.1") == page("R99", "203.0.113.2")
 
 
+def test_a_broken_file_of_accounts_is_no_open_door(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with accounts_in(tmp_path) as accounts:
+        accounts.add("R01", ["reader"], GOOD)
+        broken = Site("study", accounts, routes=[Route("/echo", echo)])
+        client = client_of(build(broken))
+        sign_in(client, "R01", GOOD)
+        with accounts.database.transaction() as change:
+            change.execute("ALTER TABLE sessions RENAME TO gone")
+        answer = client.get("/echo")
+    assert answer.status_code == 503
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "no such table" not in answer.text
+    assert "no such table" in caplog.text
+
+
 # --- static files
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
@@ -46,6 +48,8 @@ HEADERS: Final = {
 }
 HSTS: Final = "max-age=31536000"
 
+
+_log = logging.getLogger("scanward.web")
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -91,6 +95,10 @@ class Front:
             await guards.admit(request, body)
         except RequestError as error:
             await self._refusal(request, error)(scope, receive, dressed)
+            return
+        except sqlite3.Error:  # the file of accounts is locked, or its disk is full
+            _log.exception("sessions cannot be read")
+            await self._refusal(request, said(503))(scope, receive, dressed)
             return
 
         given = False

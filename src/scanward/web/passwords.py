@@ -39,7 +39,7 @@ def proquint(value: int) -> str:
 
 
 def normal(password: str) -> bytes:
-    """What is hashed: NFKC (NIST SP 800-63B, 3.1.1.2), so that one keyboard's ``é`` is another's, in UTF-8."""
+    """What is hashed: NFKC (NIST SP 800-63B-4, 3.1.1.2), so that one keyboard's ``é`` is another's, in UTF-8."""
     return unicodedata.normalize("NFKC", password).encode("utf-8", errors="surrogatepass")
 
 
