@@ -188,6 +188,13 @@ def test_what_cannot_be_had_is_said() -> None:
     assert all(one.why for one in (*binormal.absent, *sensitivity.absent))
 
 
+@pytest.mark.parametrize("random", list(Random))
+def test_what_is_random_holds_for_every_method(random: Random) -> None:
+    measured = analyse(grid("ABC"), Request(merits=("empirical",), randoms=(random,))).findings[0].measured[0]
+    assert {one.random for one in measured.analyses} == {random}
+    assert ([one.method for one in measured.absent] == ["U"]) == (random is not Random.BOTH)
+
+
 def test_missing_ratings_leave_dbm_out_and_nothing_else() -> None:
     table = plain([row for row in rows_of(grid()) if row[:3] != ("A", "x", "00")])
     finding = analyse(table, Request(merits=("empirical",))).findings[0]

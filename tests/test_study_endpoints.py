@@ -150,6 +150,16 @@ def test_a_question_without_truth_is_left_out_and_said() -> None:
         endpoints(parsed(other))
 
 
+def test_practice_is_left_out_and_said() -> None:
+    practice = [row | {"session": "0", "case": "practice", "picture": "practice"} for row in ROWS[:4]]
+    real = [row | {"session": "1"} for row in ROWS]
+    found, remarks = endpoints(parsed([*practice, *real]))
+    assert remarks == ("4 ratings of practice cases were left out",)
+    assert all("practice" not in one.ratings.cases for one in found)
+    with pytest.raises(InputError, match="no question whose truth is known"):
+        endpoints(parsed(practice))
+
+
 def test_a_plain_table_is_one_endpoint() -> None:
     table = parse_table(b"reader,treatment,case,truth,rating\nA,x,1,0,1\nA,x,2,1,4\n")
     assert not is_export(table)

@@ -230,6 +230,8 @@ def _measured(ratings: Ratings, merit: Merit, request: Request) -> Measured:
             absent.append(
                 Absent("U", "", "", f"the one-shot U-statistic is of the empirical AUC, not {merit.name}")
             )
+        elif method == "U" and Random.BOTH not in request.randoms and len(ratings.readers) > 1:
+            absent.append(Absent("U", "", "", "the one-shot U-statistic takes readers and cases as random"))
         elif method == "U":
             attempt("U", "", Random.BOTH, partial(one_shot, ratings, level=request.level))
         elif method == "DBM":

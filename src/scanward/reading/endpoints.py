@@ -1,7 +1,8 @@
 """The endpoints of a study: each a named table of ratings, out of the export table or of any other.
 
 The export table has one row a rating, with the columns reader, treatment, case, truth, rating, question, arm, patient,
-modification (none, insert, remove), pathology (cancer, no cancer) and others. Out of it come
+modification (none, insert, remove), pathology (cancer, no cancer) and others. Session 0 is practice and left out. Out
+of the rest come
 
 - ``manipulation``: treatments are the arms, cases are pictures, positive is what was modified. The arms show pictures
   of the same women: their figures are correlated, which the patients tell.
@@ -82,9 +83,16 @@ def endpoints(table: Table) -> tuple[tuple[Endpoint, ...], tuple[str, ...]]:
     _check(table)
     found: list[Endpoint] = []
     remarks: list[str] = []
+    session = table.columns.get("session", ("",) * len(table))
+    practice = {row for row, text in enumerate(session) if text == "0"}
+    if practice:
+        remarks.append(f"{len(practice)} ratings of practice cases were left out")
     for question in dict.fromkeys(table.columns["question"]):
-        rows = [row for row, text in enumerate(table.columns["question"]) if text == question]
+        asked = enumerate(table.columns["question"])
+        rows = [row for row, text in asked if text == question and row not in practice]
         known = [row for row in rows if table.columns["truth"][row]]
+        if not rows:
+            continue
         if not known:
             remarks.append(f"question '{question}': no truth is known, so it is not analysed")
         elif question == "lesion":
