@@ -394,9 +394,7 @@ class WebBounds:
     roles: int = 16  # roles of one account
     accounts: int = 10_000  # accounts of one site; a large hospital's staff
     passphrase_groups: int = 5  # groups of a generated passphrase, 16 bits each: 80 bits
-    password_chars: int = (
-        15  # characters of a chosen password at least: NIST SP 800-63B-4 for one factor alone
-    )
+    password_chars: int = 15  # characters of a chosen password at least: NIST SP 800-63B-4, 3.1.1.2
     password_bytes: int = 1024  # bytes of a password; more only costs hashing
     argon2_kib: int = 64 << 10  # KiB of memory of one hash: RFC 9106's second recommended choice
     argon2_passes: int = 3  # passes over it: the same
