@@ -29,19 +29,24 @@ from scanward.errors import DecodeError, InputError, ScanwardError, SettingsErro
 from scanward.mammography.manifest import Label, read_manifest
 from scanward.mammography.pictures import load
 from scanward.reading import creating, pictures
-from scanward.reading.checking import check, load_key
+from scanward.reading.checking import check, load_key, secret_of
 from scanward.reading.creating import Made, build, create, encoded
-from scanward.reading.planning import Case
+from scanward.reading.mrmc import decisions
+from scanward.reading.mrmc.components import Components
+from scanward.reading.mrmc.power import Question, planned
+from scanward.reading.planning import Case, choose
 from scanward.reading.protocol import (
     Arm,
     Design,
     Hypothesis,
     Modification,
     Pathology,
+    Planning,
     Protocol,
     Sessions,
     digest,
 )
+from scanward.reading.sample_size import sample_size
 from scanward.reading.sources import Original, Twin
 from scanward.tampering.applying import apply
 from scanward.tampering.outputs import read_tampered
@@ -655,6 +660,14 @@ def test_check_holds_the_plan_to_its_rules(tmp_path: Path) -> None:
         check(study)
 
 
+@pytest.mark.parametrize("secret", ["", "00", "zz" * 32, "AB" * 32])
+def test_a_key_without_a_secret_makes_nothing_again(tmp_path: Path, secret: str) -> None:
+    key = load_key(small_study(tmp_path) / "key.json")
+    (tmp_path / "key.json").write_bytes(encoded(msgspec.structs.replace(key, secret=secret)))
+    with pytest.raises(InputError, match="holds no secret"):
+        secret_of(tmp_path / "key.json")
+
+
 def test_a_key_may_be_kept_elsewhere(tmp_path: Path) -> None:
     study = small_study(tmp_path)
     (study / "key.json").rename(tmp_path / "safe.json")
@@ -774,3 +787,58 @@ def test_the_protocol_says_what_was_planned(tmp_path: Path) -> None:
     assert size["manipulation equivalence, own: power"] == plan.achieved.power < 0.8
     assert size["manipulation equivalence, own: cases"] == 16
     assert creating.NOTICE_TEXT
+
+
+OWN_COMPONENTS = {
+    "reader": 0.0015,
+    "treatment_reader": 0.0002,
+    "error": 0.0008,
+    "cov1": 0.00035,
+    "cov2": 0.00034,
+    "cov3": 0.00024,
+    "positives": 45.0,
+    "cases": 114.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("planning", "where"),
+    [
+        (Planning(published="nobody"), "planning.published"),
+        (Planning(components={"error": 0.1}), "planning.components"),
+        (Planning(components=OWN_COMPONENTS | {"size": 1.0}), "planning.components"),
+        (Planning(components=OWN_COMPONENTS | {"cov1": 1.0}), "planning.components"),
+    ],
+)
+def test_variances_that_are_none_are_refused(tmp_path: Path, planning: Planning, where: str) -> None:
+    design = lesson(hypotheses=(Hypothesis(question="lesion", aim="superiority"),), planning=planning)
+    with pytest.raises(SettingsError) as caught:
+        build(originals(4), design, tmp_path / "study")
+    assert caught.value.where == where
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_power_grows_with_readers_and_falls_with_correction() -> None:
+    """Against the analysis' own planning: superiority of the lesion area with the components of a pilot."""
+    cases = [original.case for original in originals(40)]
+    one = Hypothesis(question="lesion", aim="superiority", effect=-0.1)
+
+    def power(readers: int, *hypotheses: Hypothesis, pairing: str = "paired") -> float:
+        design = lesson(
+            readers=readers,
+            hypotheses=hypotheses,
+            pairing=pairing,
+            planning=Planning(components=OWN_COMPONENTS),
+        )
+        plans = sample_size(design, choose(design, cases, SECRET).study)
+        assert plans[0].achieved.cases == (40 if pairing == "paired" else 20)
+        return plans[0].achieved.power
+
+    question = Question(claim=decisions.superiority(0.0, 0.05), effect=-0.1, share=0.5)
+    components = Components(**OWN_COMPONENTS)
+    assert power(5, one) == pytest.approx(planned(components, question, 5, 40).power)
+    assert power(5, one) > power(3, one)
+    assert power(5, one) > power(5, one, one)  # two primary ones share alpha
+    assert power(5, one) == power(5, one, msgspec.structs.replace(one, primary=False))
+    assert power(5, one) > power(5, one, pairing="unpaired")  # other women: less is common to both
+    assert 0 < power(1, one) < 1  # one reader speaks for himself, of other cases

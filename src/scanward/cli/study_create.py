@@ -52,12 +52,12 @@ def create_command(
       scanward study create --genuine phantoms/ --modified inserted/ --modified removed/ \\
           --design examples/reader-study/design.toml --out study/
     """
-    from scanward.reading.checking import load_key
+    from scanward.reading.checking import secret_of
     from scanward.reading.creating import create
     from scanward.reading.design import read_design
 
     wanted = read_design(design)
-    secret = bytes.fromhex(load_key(again).secret) if again is not None else None
+    secret = secret_of(again) if again is not None else None
     with progress("rendering", total=None) as step:
         made = create(
             genuine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 
 from scanward.config import STUDY_BOUNDS
 from scanward.errors import InputError
+from scanward.reading.chance import SECRET_BYTES
 from scanward.reading.opened import KEY, PICTURES, Study, open_study, read_picture
 from scanward.reading.protocol import KEY_FORMAT, Key, Reader, digest
 
@@ -95,6 +97,14 @@ def load_key(path: Path, sha256: str | None = None) -> Key:
     if key.format != KEY_FORMAT:
         raise InputError(f"a key of the format {key.format[:40]!r}", str(path), f"this reads {KEY_FORMAT}")
     return key
+
+
+def secret_of(path: Path) -> bytes:
+    """The secret of a study's chance, out of its key. Raises `InputError` for a key without one."""
+    secret = load_key(path).secret
+    if not re.fullmatch(f"[0-9a-f]{{{2 * SECRET_BYTES}}}", secret):
+        raise InputError("the key holds no secret", str(path), "bring the key of a study that `create` made")
+    return bytes.fromhex(secret)
 
 
 def _pictures(study: Study) -> Iterator[str]:
