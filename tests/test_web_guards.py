@@ -210,6 +210,24 @@ def test_signing_in_needs_the_token_of_the_visit(site: Site) -> None:
     sign_in(client, "R01", GOOD)
 
 
+def test_a_link_from_elsewhere_leads_to_sign_in_that_works(site: Site) -> None:
+    """The browser keeps the session's cookie (SameSite) while it follows the link, and sends it with the form."""
+    client = client_of(build(site))
+    sign_in(client, "R01", GOOD)
+    session = client.cookies[site.cookie("session")]
+    page = client.get(
+        "/sign-in", headers={"cookie": "", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    )
+    token = csrf_of_page(page.text)
+    assert page.status_code == 200
+    fields = {"csrf_token": token, "name": "R01", "password": GOOD, "next": "/anybody"}
+    assert client.post("/sign-in", data=fields).headers["location"] == "/anybody"
+    assert client.cookies[site.cookie("session")] != session
+    # and for nothing else is the visit's token worth anything
+    sign_in_again = client.get("/sign-in", headers={"cookie": ""})
+    assert client.post("/read", headers={"x-csrf-token": csrf_of_page(sign_in_again.text)}).status_code == 403
+
+
 def test_every_method_that_is_not_known_to_be_safe_needs_it(site: Site) -> None:
     client = client_of(build(site))
     sign_in(client, "R01", GOOD)

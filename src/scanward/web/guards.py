@@ -215,23 +215,27 @@ async def admit(request: Request, body: bytes) -> Visit:
     if token is not None and is_token(token):
         session = await run_in_threadpool(request.app.state.sessions.find, token, site.clock())
     before = cookies_of(request, site.cookie("visit"))
-    if session is not None:
-        visit = Visit(session, session.token, device)
-    else:
-        visit = Visit(None, before if before is not None and is_token(before) else "", device)
+    if before is None or not is_token(before):
+        before = ""
+    visit = Visit(session, session.token if session else before, device)
     request.scope["scanward.visit"] = visit
     if request.method not in SAFE:
-        _refuse_forged(request, body, visit)
+        _refuse_forged(request, body, visit, before)
     return visit
 
 
-def _refuse_forged(request: Request, body: bytes, visit: Visit) -> None:
-    if visit.session is None and request.scope["path"] != SIGN_IN:
+def _refuse_forged(request: Request, body: bytes, visit: Visit, before: str) -> None:
+    tokens = {visit.token}
+    if request.scope["path"] == SIGN_IN:
+        # Who follows a link from elsewhere comes without his session's cookie (SameSite) and gets the form with a
+        # visit's token; what he then sends has both cookies.
+        tokens.add(before)
+    elif visit.session is None:
         raise RequestError("you are signed out", "", "sign in", 401)
     given = request.headers.get(HEADER, "")
     if not given and request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
         given = form_of(body).get(FIELD, "")
-    if not visit.token or not given or not same_csrf(given, visit.token):
+    if not given or not any(same_csrf(given, token) for token in tokens if token):
         raise RequestError(
             "this page is out of date, or not ours", "", "load the page again, then repeat what you did", 403
         )
