@@ -1,8 +1,9 @@
 """ROC curves per reader and treatment, their averages over readers, and operating points.
 
-An average can be taken along three directions (Chen and Samuelson 2014, doi:10.1259/bjr.20140016): vertically (the mean
-TPR of all readers at each FPR), horizontally (the mean FPR at each TPR), or diagonally (the mean of TPR - FPR at each
-TPR + FPR, which treats both classes alike). In all three the area under the average is the average of the areas.
+An average can be taken along three directions: vertically (the mean TPR of all readers at each FPR), horizontally (the
+mean FPR at each TPR), or diagonally (the mean of TPR - FPR at each TPR + FPR, which treats both classes alike). In all
+three the area under the average is the average of the areas, as Chen and Samuelson ask of an average curve (2014,
+doi:10.1259/bjr.20140016). The curve of the mean binormal parameters does not have that property and is not offered.
 """
 
 from __future__ import annotations
