@@ -601,6 +601,11 @@ def test_the_overview_does_not_depend_on_any_rating(made: Path) -> None:
     assert seen[0] == seen[1]
 
 
+def test_an_address_without_its_slash_leads_there(study: Served) -> None:
+    response = study.browser("R01").get("/study")
+    assert (response.status_code, response.headers["location"]) == (303, "/study/")
+
+
 def test_the_first_page_shows_a_reader_his_sessions(study: Served) -> None:
     browser = study.browser("R01")
     page = browser.get("/study/")

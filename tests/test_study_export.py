@@ -219,6 +219,11 @@ def test_the_command_writes_the_table_and_the_history(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == 8
+    (folder / "key.json").rename(tmp_path / "safe.json")
+    result = run(str(folder), "--out", str(out), "--key", str(tmp_path / "safe.json"))
+    assert result.exit_code == 0, result.output
+    assert list(csv.DictReader(out.read_text().splitlines())) == rows
+    (tmp_path / "safe.json").rename(folder / "key.json")
     assert len(past.read_text().splitlines()) == 6
     result = run(str(folder), "--out", str(out), "--practice", "--json")
     told = json.loads(result.stdout)

@@ -14,6 +14,11 @@ from scanward.cli.output import note, print_json
 @click.command("export", short_help="Write what was read as a tidy table, one row a rating.")
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file; standard output where none is given.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="The study's key, where it is kept elsewhere than in STUDY.",
+)
 @click.option("--practice", is_flag=True, help="Practice cases too; they are never to be analysed.")
 @click.option(
     "--history",
@@ -23,7 +28,7 @@ from scanward.cli.output import note, print_json
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON; needs --out.")
 def export_command(
-    study: Path, out: Path | None, practice: bool, history_out: Path | None, as_json: bool
+    study: Path, out: Path | None, key: Path | None, practice: bool, history_out: Path | None, as_json: bool
 ) -> None:
     """Write what was read in STUDY as a table: one row a rating, with reader, treatment, case, truth and rating.
 
@@ -40,7 +45,7 @@ def export_command(
 
     if as_json and out is None:
         raise SettingsError("both a table and JSON on standard output", "--json", "give --out too")
-    table = exporting.export(study, practice=practice)
+    table = exporting.export(study, key=key, practice=practice)
     if out is not None:
         exporting.write_table(table, out)
     else:

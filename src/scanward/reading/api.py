@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import anyio.to_thread
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from scanward.errors import InputError, RequestError, ScanwardError
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 async def _done(function: Callable[..., _Result], *values: Any) -> _Result:
     """Run in a thread. What the disk refuses is 503: the page keeps its answer and tries again."""
     try:
-        return await anyio.to_thread.run_sync(function, *values)
+        return await run_in_threadpool(function, *values)
     except InputError:
         raise
     except ScanwardError as error:
@@ -90,6 +90,10 @@ def routes(desk: Desk) -> list[Route]:
         return render(request, "read.html", state=state)
 
     @require(READER, LEAD)
+    async def to_home(_: Request) -> Response:
+        return RedirectResponse("/study/", 303)
+
+    @require(READER, LEAD)
     async def home_page(request: Request) -> Response:
         account = account_of(request)
         design = desk.study.protocol.design
@@ -115,6 +119,7 @@ def routes(desk: Desk) -> list[Route]:
         return JSONResponse(await _done(look), headers=UNSTORED)
 
     return [
+        Route("/study", to_home, methods=["GET"]),
         Route("/study/", home_page, methods=["GET"]),
         Route("/study/read", read_page, methods=["GET"]),
         Route("/study/api/state", asking(desk.state), methods=["GET"]),

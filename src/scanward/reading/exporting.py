@@ -67,11 +67,13 @@ class Export:
     late: int
 
 
-def export(folder: Path, *, practice: bool = False) -> Export:
+def export(folder: Path, *, key: Path | None = None, practice: bool = False) -> Export:
     """The table of a study, whole or as far as it has come.
 
     Parameters
     ----------
+    key : Path, optional
+        The key, if it is not in the study's folder.
     practice : bool
         Whether practice cases are rows too; they are never analysed.
 
@@ -81,7 +83,7 @@ def export(folder: Path, *, practice: bool = False) -> Export:
         No study, another key than the protocol's, no answers.
     """
     study = open_study(folder, pictures=False)
-    truths = {truth.picture: truth for truth in read_key(study).truths}
+    truths = {truth.picture: truth for truth in read_key(study, key).truths}
     with _answers(study) as store:
         rows = list(store.every_answer())
     merged = _merged(rows)

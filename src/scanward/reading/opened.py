@@ -151,15 +151,15 @@ def read_picture(study: Study, picture: Picture) -> bytes:
     return data
 
 
-def read_key(study: Study) -> Key:
-    """The truth of every picture: for the export alone.
+def read_key(study: Study, path: Path | None = None) -> Key:
+    """The truth of every picture: for the export alone. ``path``: where the key is kept, if not in the study's folder.
 
     Raises
     ------
     InputError
         No key, not the key of this protocol, or a picture without a truth.
     """
-    path = study.folder / KEY
+    path = path or study.folder / KEY
     data = _read(path, STUDY_BOUNDS.protocol_bytes)
     if digest(data) != study.protocol.key_sha256:
         raise InputError("not the key of this study", str(path), "bring the key that was made with it")
