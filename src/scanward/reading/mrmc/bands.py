@@ -152,7 +152,7 @@ def _jackknife(ratings: Ratings, random: Random, level: float) -> tuple[Floats, 
     found = np.empty((2, len(GRID)))
     for i in range(len(GRID)):
         at = value[None, :, i], without[None, :, :, i]
-        if np.ptp(at[1]) == 0.0:  # all curves meet here, as at (1, 1): nothing varies
+        if GRID[i] in (0.0, 1.0) and np.ptp(at[1]) == 0.0:  # every curve begins and ends there
             found[:, i] = value[0, i]
             continue
         estimates = estimate(ratings, _Tabled(*at))

@@ -144,7 +144,7 @@ def mean_curve(several: Sequence[Curve], direction: Direction = "diagonal") -> C
     if direction == "vertical":
         at = np.unique(np.concatenate([curve.fpr for curve in several]))
         sides = np.mean([curve.sides(at) for curve in several], axis=0)  # (2, n)
-        return Curve(np.repeat(at, 2), sides.T.ravel())
+        return _rising(np.repeat(at, 2), sides.T.ravel())
     if direction == "horizontal":
         return mean_curve([curve.mirrored() for curve in several], "vertical").mirrored()
     if direction == "diagonal":
@@ -153,5 +153,13 @@ def mean_curve(several: Sequence[Curve], direction: Direction = "diagonal") -> C
         above = np.mean(
             [np.interp(at, u, curve.tpr - curve.fpr) for u, curve in zip(along, several, strict=True)], axis=0
         )
-        return Curve(0.5 * (at - above), 0.5 * (at + above))
+        return _rising(0.5 * (at - above), 0.5 * (at + above))
     raise SettingsError(f"no direction '{direction}'", "curves", "use vertical, horizontal or diagonal")
+
+
+def _rising(fpr: Floats, tpr: Floats) -> Curve:
+    """A curve whose rates may fall by their rounding, and end beside 0 and 1 by it."""
+    rates = [np.clip(np.maximum.accumulate(rate), 0.0, 1.0) for rate in (fpr, tpr)]
+    for rate in rates:
+        rate[0], rate[-1] = 0.0, 1.0
+    return Curve(*rates)
