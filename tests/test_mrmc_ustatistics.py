@@ -454,6 +454,9 @@ def test_three_treatments_at_once() -> None:
     gaps = contrast @ m.auc
     squared = gaps @ np.linalg.inv(contrast @ m.covariance @ contrast.T) @ gaps
     assert found.overall.value == pytest.approx(squared * (fewest - 1) / (2 * fewest), rel=1e-9)
+    whole = one_shot(x, whole_df=True)
+    for cut, exact in zip(whole.differences, found.differences, strict=True):
+        assert cut.df == (math.floor(exact.df) if exact.df < 50 else math.inf)
     two = one_shot(x.select(treatments=x.treatments[:2]))
     assert two.overall is not None
     assert two.overall.p == pytest.approx(two.differences[0].p, rel=1e-9)

@@ -218,20 +218,17 @@ def _pairs_by_reader(cells: _Cells) -> Sums:
 
 
 def _pairs(cells: _Cells, weights: Floats) -> Sums:
-    count = cells.treatments * cells.readers
-    n0, n1 = cells.n0.reshape(count, -1), cells.n1.reshape(count, -1)
-    w = weights.ravel()
-
-    def over_readers(pairs_of_cells: Floats) -> Floats:
-        both = (w[:, None] * pairs_of_cells * w[None, :]).reshape(*weights.shape, *weights.shape)
-        found: Floats = both.sum(axis=(1, 3))
-        return found
-
     of = weights[:, :, None]
+    square, turned = np.zeros((2, cells.treatments, cells.treatments))
+    for t in range(cells.treatments):
+        for u in range(cells.treatments):  # readers x readers at once, no more
+            n0, n1, other0, other1 = cells.n0[t], cells.n1[t], cells.n0[u], cells.n1[u]
+            square[t, u] = weights[t] @ ((n0 @ other0.T) * (n1 @ other1.T)) @ weights[u]
+            turned[t, u] = weights[t] @ ((n0 @ other1.T) * (n1 @ other0.T)) @ weights[u]
     return Sums(
         row=(of * cells.n0 * cells.n1.sum(axis=-1, keepdims=True)).sum(axis=1),
         col=(of * cells.n1 * cells.n0.sum(axis=-1, keepdims=True)).sum(axis=1),
         own=(of * cells.n0 * cells.n1).sum(axis=1),
-        square=over_readers((n0 @ n0.T) * (n1 @ n1.T)),
-        turned=over_readers((n0 @ n1.T) * (n1 @ n0.T)),
+        square=square,
+        turned=turned,
     )
