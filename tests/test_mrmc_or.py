@@ -403,7 +403,7 @@ def test_two_treatments_f_is_t_squared(ratings: Ratings) -> None:
         got = obuchowski_rockette(estimate(ratings, EmpiricalAUC()), random)
         assert got.overall is not None
         value, p = got.differences[0].statistic ** 2, got.differences[0].p
-        if np.isfinite(value):
+        if np.isfinite(value) and _clear(got):
             assert got.overall.value == pytest.approx(value, rel=1e-9, abs=1e-12)
             assert got.overall.p == pytest.approx(p, rel=1e-6, abs=1e-12)
 
