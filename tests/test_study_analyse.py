@@ -509,6 +509,26 @@ def test_simulated_stands_on_every_table(files: Path) -> None:
     assert flat.count("SIMULATED: these ratings come from model observers") == tables
 
 
+def test_every_warning_stands_once_with_its_endpoints(files: Path) -> None:
+    found = run("analyse", str(files / "export.csv"), "--method", "OR", "--merit", "empirical")
+    assert found.stdout.count("4 readers are few") == 1
+    line = next(line for line in found.stdout.splitlines() if "4 readers are few" in line)
+    assert line.split("│")[1].strip() == "all"
+    assert sum("cases of 40 patients" in line for line in found.stdout.splitlines()) == 1
+
+
+def test_a_report_is_written(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(
+        as_csv([r for r in EXPORT if r["question"] == "manipulation"], simulated=True)
+    )
+    quick = ("--method", "OR", "--covariance", "delong", "--random", "both", "--merit", "empirical")
+    found = run("analyse", str(tmp_path / "t.csv"), *quick, "--report", str(tmp_path / "report.html"))
+    assert found.exit_code == 0, found.output
+    assert "SIMULATED" in (tmp_path / "report.html").read_text("utf-8")
+    refused = run("analyse", str(tmp_path / "t.csv"), *quick, "--report", str(tmp_path / "report.docx"))
+    assert refused.exit_code == 2
+
+
 def test_columns_and_claims_of_a_plain_table(files: Path) -> None:
     path = str(files / "plain.csv")
     found = run(

@@ -88,7 +88,9 @@ RANDOMS = {"both": "readers and cases", "cases": "cases", "readers": "readers"}
     help="Which column of FILE is the reader, treatment, case, truth, rating or patient; repeatable.",
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Folder for a report (HTML, PDF) and its plots (SVG)."
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write a report: a folder (HTML, PDF, plots, JSON), or a file ending in .html, .pdf or .svg.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every figure at full precision as JSON.")
 def analyse_command(
@@ -144,14 +146,14 @@ def analyse_command(
         margin=margin,
     )
     table = read_table(file, _columns(columns))
-    design = _design(study, table) if study else None
+    design, frozen = _design(study, table) if study else (None, "")
     with progress("analysing", total=analysing.pieces(table, request)) as step:
         result = analysing.analyse(table, request, design=design, step=lambda what: step(1, what))
     if report:
         from scanward.reading.report import write_report
 
         with progress("writing the report"):
-            write_report(result, report)
+            write_report(result, report, frozen)
     if as_json:
         print_json(result.as_json())
     else:
@@ -181,11 +183,12 @@ def _columns(given: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _design(folder: Path, table: Table) -> Design:
-    """The design of the study that the table is of."""
+def _design(folder: Path, table: Table) -> tuple[Design, str]:
+    """The design of the study that the table is of, and the hash of its protocol."""
     from scanward.reading.opened import open_study
 
-    protocol = open_study(folder, pictures=False).protocol
+    study = open_study(folder, pictures=False)
+    protocol = study.protocol
     known = {picture.identifier for picture in protocol.pictures}
     for row, picture in enumerate(table.columns.get("picture", ())):
         if picture not in known:
@@ -194,7 +197,7 @@ def _design(folder: Path, table: Table) -> Design:
                 table.where(row),
                 "give the export of that study",
             )
-    return protocol.design
+    return protocol.design, study.sha256
 
 
 # --- tables for people
@@ -318,16 +321,16 @@ def _interval(line: Interval) -> tuple[object, ...]:
 
 
 def _warnings(result: Result) -> Iterator[tuple[str, str]]:
-    for text in result.warnings:
-        yield "", text
+    """Every warning once, with the endpoints it is about."""
+    where: dict[str, dict[str, None]] = {text: {} for text in result.warnings}
     for finding in result.findings:
-        seen: dict[str, None] = dict.fromkeys(finding.warnings)
+        texts = list(finding.warnings)
         for measured in finding.measured:
             for one in measured.absent:
-                what = " ".join(part for part in (measured.merit, one.method, one.covariance) if part)
-                seen[f"{what}: {one.why}"] = None
-            for analysis in measured.analyses:
-                for text in analysis.warnings:
-                    seen[f"{measured.merit}, {analysis.random} random: {text}"] = None
-        for text in seen:
-            yield finding.endpoint.name, text
+                what = " ".join(part for part in (one.method, one.covariance) if part)
+                texts.append(f"{measured.merit} without {what}: {one.why}")
+            texts += [text for analysis in measured.analyses for text in analysis.warnings]
+        for text in texts:
+            where.setdefault(text, {})[finding.endpoint.name] = None
+    for text, names in where.items():
+        yield ("all" if len(names) == len(result.findings) > 1 else "; ".join(names)), text
