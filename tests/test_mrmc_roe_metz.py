@@ -40,10 +40,17 @@ def test_the_twelve_structures() -> None:
         assert of.median_auc == pytest.approx(auc, abs=0.001)  # printed with three digits, cut
         assert of.auc(of.separation) < of.median_auc  # readers who differ are worse on average
         assert of.separation_for(of.auc(1.7)) == pytest.approx(1.7)
-    # the two letters: correlation of ratings of one case, spread of readers
-    assert structure("HL", 0.855).case > structure("LL", 0.855).case
-    assert structure("HH", 0.855).reader > structure("HL", 0.855).reader
-    assert structure("LH", 0.961).reader > structure("LH", 0.702).reader
+    # as in iMRMC's files of configurations, AUC 0.702, 0.855, 0.961 in turn: R and TR, C and TC, RC, rest
+    for name, readers, case, rest in (
+        ("HL", (0.0055, 0.0055, 0.0055), 0.3, 0.2),
+        ("LL", (0.0055, 0.0055, 0.0055), 0.1, 0.6),
+        ("HH", (0.011, 0.03, 0.056), 0.3, 0.2),
+        ("LH", (0.011, 0.03, 0.056), 0.1, 0.6),
+    ):
+        for auc, separation, reader in zip((0.702, 0.855, 0.961), (0.75, 1.5, 2.5), readers, strict=True):
+            of = structure(name, auc)
+            assert (of.separation, of.reader, of.treatment_reader) == (separation, reader, reader)
+            assert (of.case, of.treatment_case, of.reader_case, of.rest) == (case, case, 0.2, rest)
 
 
 def test_terms_have_their_variances() -> None:
