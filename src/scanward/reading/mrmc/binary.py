@@ -58,7 +58,7 @@ class Sensitivity(_Share):
     """The share of positives rated at the cut or above: 1/n1 sum_i [x_i >= cut].
 
     A mean of independent indicators: its DeLong and its unbiased covariances are those of sample means
-    (Pepe 2003, The Statistical Evaluation of Medical Tests, Oxford University Press, section 2.2).
+    (Pepe 2003, The Statistical Evaluation of Medical Tests, Oxford University Press, chapter 2).
 
     Raises
     ------

@@ -97,7 +97,7 @@ def pseudovalues(ratings: Ratings, merit: Merit) -> tuple[Floats, NDArray[np.boo
 def jackknife_covariance(pseudo: Floats, there: NDArray[np.bool_]) -> Floats:
     """sum_p (Y_kp - Y_k.)(Y_lp - Y_l.) / (n (n - 1)) where both cells use the same n patients; of `pseudovalues`.
 
-    The same as (n - 1)/n sum_p (A_k(-p) - A_k(.))(A_l(-p) - A_l(.)) (Efron and Tibshirani 1993, section 11.2).
+    The same as (n - 1)/n sum_p (A_k(-p) - A_k(.))(A_l(-p) - A_l(.)) (Efron and Tibshirani 1993, chapter 11).
     """
     count = there.sum(axis=-1)
     return _mean_covariance(pseudo, pseudo, there, count, count)

@@ -281,8 +281,9 @@ def _named(estimates: Estimates, squares: Squares, errors: Errors, terms: _Terms
 
 def _doubts(random: Random, errors: Errors, terms: _Terms, estimates: Estimates) -> list[str]:
     found = []
+    rounding = 1e-12 * abs(errors.variance)
     if random is not Random.READERS:
-        if errors.cov2 < errors.cov3:
+        if errors.cov2 < errors.cov3 - rounding:
             found.append(
                 f"Cov2 ({errors.cov2:.4g}) is below Cov3 ({errors.cov3:.4g}), against what is expected: "
                 "max(Cov2 - Cov3, 0) = 0 was used"
@@ -290,7 +291,7 @@ def _doubts(random: Random, errors: Errors, terms: _Terms, estimates: Estimates)
         found += [
             f"Cov2 of {name} is negative ({errors.cov2_by_treatment[i]:.4g}): 0 was used"
             for i, name in enumerate(estimates.treatments)
-            if errors.cov2_by_treatment[i] < 0
+            if errors.cov2_by_treatment[i] < -rounding
         ]
     if len(estimates.treatments) > 1 and terms.error <= 0:
         found.append(
