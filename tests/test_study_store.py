@@ -167,6 +167,24 @@ def test_drafts_of_one_case_are_bounded(tmp_path: Path) -> None:
         store.put_draft("R01", "t2", Draft(sequence=1), NOW)
 
 
+def test_answers_to_one_case_are_bounded(tmp_path: Path) -> None:
+    with Store(tmp_path / "answers.sqlite", HASH, bounds=AnswerBounds(answers=2)) as store:
+        first = answer()
+        for one in (first, answer()):
+            store.put_answer("R01", 1, one, NOW)
+        with pytest.raises(InputError, match="answers of one case"):
+            store.put_answer("R01", 1, answer(revision=1), NOW)
+        assert store.put_answer("R01", 1, first, NOW) is Kept.DUPLICATE
+        store.put_answer("R01", 1, answer("t2"), NOW)
+        store.put_answer("R02", 1, answer(), NOW)
+        assert [(one.reader, one.token, one.standing, one.seconds) for one in store.given()] == [
+            ("R01", "t1", "counts", 4.5),
+            ("R01", "t1", "conflict", 4.5),
+            ("R01", "t2", "counts", 4.5),
+            ("R02", "t1", "counts", 4.5),
+        ]
+
+
 def test_events_are_kept_in_order_and_bounded(tmp_path: Path) -> None:
     with Store(tmp_path / "answers.sqlite", HASH, bounds=AnswerBounds(events_kept=2)) as store:
         for value in ("yes", "no", "yes"):

@@ -13,7 +13,7 @@ from typing import Any
 from scanward.reading.opened import Study
 from scanward.reading.progress import position
 from scanward.reading.protocol import Reader
-from scanward.reading.store import Row, Standing, Store, moment, stamp
+from scanward.reading.store import Given, Standing, Store, moment, stamp
 
 PAUSE = "paused"  # the event of a pause; its value is yes or no
 OPENED = "session opened"  # its value is the session's number
@@ -28,7 +28,7 @@ def overview(study: Study, store: Store, now: datetime, *, washout: timedelta) -
         ``study`` (title, sha256, simulated, pictures), ``readers`` (one object each) and ``conflicts``: which reader,
         session, position and when, without the answers themselves.
     """
-    rows = list(store.every_answer())
+    rows = store.given()
     seen = store.last_seen()
     design = study.protocol.design
     return {
@@ -49,7 +49,7 @@ def overview(study: Study, store: Store, now: datetime, *, washout: timedelta) -
             {
                 "reader": row.reader,
                 "session": row.session,
-                "position": study.places[row.answer.token].position,
+                "position": study.places[row.token].position,
                 "standing": row.standing.value,
                 "received_at": row.received_at,
             }
@@ -63,7 +63,7 @@ def _reader(
     study: Study,
     store: Store,
     reader: Reader,
-    rows: list[Row],
+    rows: list[Given],
     seen: dict[str, str],
     now: datetime,
     washout: timedelta,
@@ -71,7 +71,7 @@ def _reader(
     answered = store.answered(reader.name)
     here = position(reader, answered, now, washout=washout)
     counted = [row for row in rows if row.standing is Standing.COUNTS]
-    first = [row for row in counted if row.answer.revision == 0 and row.session > 0]
+    first = [row for row in counted if row.revision == 0 and row.session > 0]
     pause = store.last_event(reader.name, PAUSE)
     opened = {event.value: event.at for event in reversed(store.events(reader.name, OPENED))}
     return {
@@ -84,9 +84,9 @@ def _reader(
         "finished": here.finished,
         "paused": pause is not None and pause.value == "yes",
         "last_seen": seen.get(reader.name),
-        "median_seconds": round(statistics.median(row.answer.seconds for row in first), 1) if first else None,
+        "median_seconds": round(statistics.median(row.seconds for row in first), 1) if first else None,
         "cases_per_hour": _pace(first),
-        "revisions": sum(row.answer.revision > 0 for row in counted),
+        "revisions": sum(row.revision > 0 for row in counted),
         "conflicts": len(rows) - len(counted),
         "sessions": [
             {
@@ -104,7 +104,7 @@ def _reader(
     }
 
 
-def _pace(first: list[Row], last: int = 50, break_seconds: float = 600.0) -> float | None:
+def _pace(first: list[Given], last: int = 50, break_seconds: float = 600.0) -> float | None:
     """Cases an hour over the ``last`` answers, breaks left out; None before there are two."""
     times = [moment(row.received_at) for row in first[-last:]]
     gaps = [(b - a).total_seconds() for a, b in pairwise(times)]

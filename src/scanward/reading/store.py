@@ -35,10 +35,10 @@ CREATE TABLE answers (
     serial INTEGER PRIMARY KEY AUTOINCREMENT,
     reader TEXT NOT NULL, token TEXT NOT NULL, session INTEGER NOT NULL,
     identifier TEXT NOT NULL, revision INTEGER NOT NULL, standing TEXT NOT NULL,
-    received_at TEXT NOT NULL, body BLOB NOT NULL,
+    received_at TEXT NOT NULL, seconds REAL NOT NULL, body BLOB NOT NULL,
     UNIQUE (reader, identifier)
 );
-CREATE INDEX answers_of_case ON answers (reader, standing, token, revision, session, received_at);
+CREATE INDEX answers_of_case ON answers (reader, token, standing, revision, session, received_at);
 CREATE TABLE drafts (
     serial INTEGER PRIMARY KEY AUTOINCREMENT,
     reader TEXT NOT NULL, token TEXT NOT NULL, sequence INTEGER NOT NULL,
@@ -97,6 +97,19 @@ class Row:
     standing: Standing
     received_at: str
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """That an answer was given, without what it says."""
+
+    reader: str
+    session: int
+    token: str
+    revision: int
+    standing: Standing
+    received_at: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,11 @@ class Store:
         The first answer of a revision counts, the highest revision is the reader's answer. What comes from another
         page about a case that is answered is kept beside it as a conflict; what comes after a later session of this
         reader has begun is kept as late, for it may have been given in sight of the twin.
+
+        Raises
+        ------
+        RequestError
+            More answers to one case than anybody gives.
         """
         told = msgspec.structs.replace(answer, answered_at="")
         with self._writing() as db:
@@ -170,10 +188,15 @@ class Store:
             if same is not None:
                 before = msgspec.structs.replace(_answer(same[0]), answered_at="")
                 return Kept.DUPLICATE if before == told else Kept.TAKEN
+            (count,) = db.execute(
+                "SELECT COUNT(*) FROM answers WHERE reader = ? AND token = ?", (reader, answer.token)
+            ).fetchone()
+            if count >= self.bounds.answers:
+                raise _too_many("answers", self.bounds.answers)
             standing = self._standing(db, reader, session, answer)
             db.execute(
-                "INSERT INTO answers (reader, token, session, identifier, revision, standing, received_at, body)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO answers (reader, token, session, identifier, revision, standing, received_at,"
+                " seconds, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     reader,
                     answer.token,
@@ -182,6 +205,7 @@ class Store:
                     answer.revision,
                     standing,
                     stamp(now),
+                    answer.seconds,
                     msgspec.json.encode(answer),
                 ),
             )
@@ -224,6 +248,14 @@ class Store:
             yield from rows
             serial = rows[-1].serial
 
+    def given(self) -> list[Given]:
+        """All answers in the order they arrived, without what they say: for whoever must not know."""
+        rows = self._read(
+            "SELECT reader, session, token, revision, standing, received_at, seconds FROM answers ORDER BY serial",
+            (),
+        )
+        return [Given(a, b, c, d, Standing(e), f, g) for a, b, c, d, e, f, g in rows]
+
     def _rows(self, where: str, values: tuple[object, ...]) -> list[Row]:
         found = self._read(
             f"SELECT serial, reader, session, standing, received_at, body FROM answers {where}",  # noqa: S608 - ours
@@ -246,9 +278,7 @@ class Store:
                 "SELECT COUNT(*) FROM drafts WHERE reader = ? AND token = ?", (reader, token)
             ).fetchone()
             if count >= self.bounds.drafts:
-                raise RequestError(
-                    f"more than {self.bounds.drafts} drafts of one case", "drafts", "answer it", status=429
-                )
+                raise _too_many("drafts", self.bounds.drafts)
             db.execute(
                 "INSERT INTO drafts (reader, token, sequence, received_at, body) VALUES (?, ?, ?, ?, ?)",
                 (reader, token, draft.sequence, stamp(now), msgspec.json.encode(draft)),
@@ -363,6 +393,10 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise _unavailable(str(error), self.path) from error
+
+
+def _too_many(what: str, bound: int) -> RequestError:
+    return RequestError(f"more than {bound} {what} of one case", what, "go on with another case", status=422)
 
 
 def _unavailable(what: str, path: Path) -> ScanwardError:
