@@ -675,3 +675,23 @@ def test_power_refuses_what_makes_no_sense(arguments: list[str], what: str) -> N
     assert found.exit_code == 2, found.output
     assert what in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_the_page_names_every_key_of_the_json(repository: Path) -> None:
+    told = analyse(parsed(EXPORT), QUICK).as_json()
+    endpoint = told["endpoints"][0]
+    merit = endpoint["merits"][0]
+    analysis = merit["analyses"][0]
+    page = (repository / "docs/mrmc.md").read_text("utf-8").partition("## The JSON")[2].partition("\n## ")[0]
+    keys = {
+        *told,
+        *merit,
+        *(set(analysis) - {"merit"}),
+        *analysis["overall"],
+        *analysis["differences"][0],
+        *told["decisions"][0],
+        *merit["cells"][0],
+        *(set(endpoint) - {"positive"}),
+    }
+    assert len(keys) > 50
+    assert sorted(key for key in keys if key not in page) == []
