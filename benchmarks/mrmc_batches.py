@@ -58,10 +58,21 @@ class Found:
         """The same of each treatment: (studies, 2)."""
         return _covers(self.single, self.single_variance, self.single_df, np.asarray(truth))
 
+    def single_within(self, low: float, high: float, level: float) -> NDArray[np.bool_]:
+        """Whether a treatment's interval lies between: (studies, 2). With level 0.9 the two one-sided tests at 5 %."""
+        with np.errstate(all="ignore"):
+            reach = _quantile(self.single_df, 0.5 + level / 2) * np.sqrt(self.single_variance)
+            return np.asarray((self.single - reach > low) & (self.single + reach < high))
+
+
+def _quantile(df: Floats, probability: float) -> Floats:
+    found: Floats = np.where(np.isinf(df), special.ndtri(probability), special.stdtrit(df, probability))
+    return found
+
 
 def _covers(estimate: Floats, variance: Floats, df: Floats, truth: Floats) -> NDArray[np.bool_]:
     with np.errstate(all="ignore"):
-        reach = np.where(np.isinf(df), special.ndtri(0.975), special.stdtrit(df, 0.975)) * np.sqrt(variance)
+        reach = _quantile(df, 0.975) * np.sqrt(variance)
         return np.asarray(np.abs(estimate - truth) <= reach * (1 + 1e-12))
 
 

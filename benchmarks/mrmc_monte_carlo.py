@@ -3,7 +3,9 @@
 Every cell (structure, AUC, readers, cases) has its own seed. Null: both treatments alike; a test rejects at 5 %. The
 same studies tell how often a treatment's 95 % interval holds the mean AUC of all readers, which is known exactly. For
 the interval of the difference the second treatment is worse by 0.05 in that AUC (at the null its coverage is but 100 %
-less the type I error). Ratings are continuous; the type I error is measured on studies in five categories too.
+less the type I error). Ratings are continuous; the type I error is measured on studies in five categories too. Readers
+who guess are simulated with the variances of AUC 0.702: how often the 95 % interval holds 0.5, and how often readers of AUC
+0.55 are taken for readers who cannot tell, because the 90 % interval lies within 0.45 to 0.55.
 
 The figures come from code that analyses all studies of a cell at once; in every cell it is compared with the product on
 some of the studies, and the largest difference is told.
@@ -30,6 +32,8 @@ from scanward.reading.mrmc.roe_metz import in_categories, scores, structure
 NAME = "mrmc_monte_carlo"
 ALPHA, LOW, HIGH = 0.05, 0.03, 0.07  # the rates that are flagged lie outside
 WORSE = 0.05  # by which the second treatment's AUC is below the first, for the coverage of the difference
+EQUIVALENT = (0.45, 0.55)  # within which the 90 % interval must lie for "readers cannot tell"
+GUESSERS = 0.702  # the structures of this AUC lend their variances to readers who guess
 CHECKED = 3  # studies of a cell on which the batch is compared with the product
 CATEGORIES = 5
 KINDS = ("continuous", "categories")
@@ -45,7 +49,7 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--cases", nargs="+", type=int, default=[25, 50, 100], help="of each truth")
     made.add_argument("--seed", type=int, default=1997)
     arguments = made.parse_args(argv)
-    quickly(arguments, studies=20, structures=["HH"], aucs=[0.855], readers=[3, 5], cases=[25])
+    quickly(arguments, studies=20, structures=["HH"], aucs=[0.702], readers=[3, 5], cases=[25])
     return arguments
 
 
@@ -87,6 +91,21 @@ def cell(name: str, auc: float, readers: int, cases: int, studies: int, seed: in
             told["missed_above"] = float((missed & (found[JACKKNIFE].single > mean)).mean())
             size = np.abs(found[JACKKNIFE].difference)
             told["together"] = float(np.corrcoef(size, np.sqrt(found[JACKKNIFE].variance))[0, 1])
+    if auc != GUESSERS:
+        return told
+    for kind, truth in (("coverage_chance", 0.5), ("equivalence", EQUIVALENT[1])):
+        separation = of.separation_for(truth)
+        found = analyse(*scores(of, (separation, separation), readers, cases, cases, rng, studies))
+        told[kind] = {
+            m: float(
+                (
+                    found[m].single_covers(truth)
+                    if kind == "coverage_chance"
+                    else found[m].single_within(*EQUIVALENT, 1 - 2 * ALPHA)
+                ).mean()
+            )
+            for m in METHODS
+        }
     return told
 
 
@@ -137,6 +156,7 @@ def report(told: dict[str, Any]) -> str:
         _by(cells, "coverage_difference", ("readers", "cases")),
         "### Coverage of the interval of one treatment's AUC",
         _by(cells, "coverage_single", ("readers", "auc")),
+        *(_guessing([c for c in cells if c["auc"] == GUESSERS])),
         "### Beside what was published",
         _beside(cells),
         "### Rates outside 3 to 7 %, coverage outside 93 to 97 %",
@@ -147,6 +167,20 @@ def report(told: dict[str, Any]) -> str:
         _all(cells),
     ]
     return "\n\n".join(out)
+
+
+def _guessing(cells: list[dict[str, Any]]) -> list[str]:
+    if not cells:
+        return []
+    return [
+        "### Readers who cannot tell: coverage of 0.5",
+        f"The variances of AUC {GUESSERS:g}, no difference between positives and negatives.",
+        _by(cells, "coverage_chance", ("readers", "cases")),
+        "### Readers who cannot tell: wrongly claimed",
+        f"Mean AUC {EQUIVALENT[1]:g}, at the edge; claimed where the 90 % interval lies within {EQUIVALENT[0]:g} to "
+        f"{EQUIVALENT[1]:g}, which should happen in at most {100 * ALPHA:g} %.",
+        _by(cells, "equivalence", ("readers", "cases")),
+    ]
 
 
 def _shown(key: str, value: Any) -> str:

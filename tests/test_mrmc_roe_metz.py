@@ -190,6 +190,8 @@ def test_coverage(cells: list[dict[str, dict[str, float]]]) -> None:
         for method in (JACKKNIFE, DELONG, UNBIASED, U):
             assert cell["coverage_difference"][method] > stats.binom(STUDIES, 0.93).ppf(0.0005) / STUDIES
             assert cell["coverage_single"][method] > 0.85
+            assert cells[0]["coverage_chance"][method] > stats.binom(STUDIES, 0.93).ppf(0.0005) / STUDIES
+            assert cells[0]["equivalence"][method] <= 0.07
 
 
 @pytest.mark.parametrize("module", [mrmc_monte_carlo, mrmc_speed])
