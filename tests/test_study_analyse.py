@@ -475,8 +475,16 @@ def test_json_of_the_command_is_the_result(files: Path) -> None:
 
 
 def test_tables_for_people(files: Path) -> None:
-    found = run("analyse", str(files / "export.csv"), "--merit", "empirical")
+    brief = run("analyse", str(files / "export.csv"), "--merit", "empirical")
+    assert brief.exit_code == 0, brief.output
+    assert brief.stdout.index("claims, alpha") < brief.stdout.index(
+        "by reader"
+    )  # what may be claimed comes first
+    assert "one-shot" not in brief.stdout  # the main method alone, and a remark on the others
+    assert "further analyses" in brief.output
+    found = run("analyse", str(files / "export.csv"), "--merit", "empirical", "--all")
     assert found.exit_code == 0, found.output
+    assert "further analyses" not in found.output
     for text in (
         "lesion insertion, low",
         "manipulation",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,12 @@ RANDOMS = {"both": "readers and cases", "cases": "cases", "readers": "readers"}
     type=click.Path(path_type=Path),
     help="Write a report: a folder (HTML, PDF, plots, JSON), or a file ending in .html, .pdf or .svg.",
 )
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Tables of every method and figure of merit; without it those of the first. --json and --report have all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every figure at full precision as JSON.")
 def analyse_command(
     file: Path,
@@ -107,6 +114,7 @@ def analyse_command(
     level: float,
     columns: tuple[str, ...],
     report: Path | None,
+    everything: bool,
     as_json: bool,
 ) -> None:
     """Analyse ratings of many readers of many cases: figures of merit, comparisons, and what may be claimed.
@@ -118,7 +126,7 @@ def analyse_command(
 
     \b
     Example:
-      scanward study analyse ratings.csv
+      scanward study analyse ratings.csv --all
       scanward study analyse export.csv --study study/ --report report/
       scanward study analyse ratings.csv --merit empirical --merit sensitivity:3 --margin 0.05 --json
     """
@@ -157,7 +165,7 @@ def analyse_command(
     if as_json:
         print_json(result.as_json())
     else:
-        _print(result)
+        _print(result, everything)
     if report:
         note(f"report written to {report}")
 
@@ -203,14 +211,46 @@ def _design(folder: Path, table: Table) -> tuple[Design, str]:
 # --- tables for people
 
 
-def _print(result: Result) -> None:
+def _print(result: Result, everything: bool) -> None:
+    """What may be claimed first, then each endpoint; the main method alone unless all are wanted."""
     mark = "SIMULATED  " if result.simulated else ""
+    left_out = 0
+    _print_decisions(result, mark)
     for finding in result.findings:
-        for measured in finding.measured:
+        for measured in finding.measured if everything else finding.measured[:1]:
+            chosen = measured if everything else _main(measured)
+            left_out += len(measured.analyses) - len(chosen.analyses)
             head = f"{mark}{finding.endpoint.name}: {measured.merit}"
-            _print_cells(finding, measured, head, result.notice)
-            _print_overall(measured, head, result.notice)
-            _print_intervals(measured, head, result.notice)
+            _print_cells(finding, chosen, head, result.notice)
+            _print_overall(chosen, head, result.notice)
+            _print_intervals(chosen, head, result.notice)
+        left_out += 0 if everything else sum(len(one.analyses) for one in finding.measured[1:])
+    if left_out:
+        note(
+            f"{left_out} further analyses by other methods, covariances or figures of merit: --all, --json, --report"
+        )
+    warnings = list(_warnings(result))
+    if warnings:
+        print_table(
+            ("where", "to know before believing this"),
+            warnings,
+            title=f"{mark}warnings",
+            caption=result.notice,
+        )
+
+
+def _main(measured: Measured) -> Measured:
+    """The first method with its first covariances, whatever is random."""
+    first = measured.analyses[0] if measured.analyses else None
+    kept = tuple(
+        one
+        for one in measured.analyses
+        if first and (one.method, one.covariance) == (first.method, first.covariance)
+    )
+    return replace(measured, analyses=kept)
+
+
+def _print_decisions(result: Result, mark: str) -> None:
     if result.decisions:
         rows = [
             (
@@ -230,14 +270,6 @@ def _print(result: Result) -> None:
             ("endpoint", "of", "to be shown", "estimate", "interval", "bounds", "p", "Holm's p", "verdict"),
             rows,
             title=f"{mark}claims, alpha {result.decisions[0].alpha:g}, by {result.decided_by}",
-            caption=result.notice,
-        )
-    warnings = list(_warnings(result))
-    if warnings:
-        print_table(
-            ("where", "to know before believing this"),
-            warnings,
-            title=f"{mark}warnings",
             caption=result.notice,
         )
 
