@@ -51,11 +51,11 @@ def write_report(result: Result, out: Path, protocol_sha256: str = "") -> tuple[
         raise InputError("a file where a folder is asked for", str(out), "name another folder")
     from scanward.reading.report_blocks import blocks
 
-    found = list(blocks(result, protocol_sha256))
-    contents = _contents(result, found, out, suffix)
     try:
+        (out.parent if suffix else out).mkdir(parents=True, exist_ok=True)  # before anything is drawn
+        contents = _contents(result, list(blocks(result, protocol_sha256)), out, suffix)
         for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
         where = str(error.filename or out)

@@ -204,6 +204,7 @@ def encoded(figure: Figure, kind: str) -> bytes:
     }.get(kind, {})
     with mpl.rc_context(STYLE), quiet():
         figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
+    figure.set_layout_engine("none")  # found once, the layout holds for the other forms
     return buffer.getvalue()
 
 
