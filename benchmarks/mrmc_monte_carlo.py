@@ -4,8 +4,8 @@ Every cell (structure, AUC, readers, cases) has its own seed. Null: both treatme
 same studies tell how often a treatment's 95 % interval holds the mean AUC of all readers, which is known exactly. For
 the interval of the difference the second treatment is worse by 0.05 in that AUC (at the null its coverage is but 100 %
 less the type I error). Ratings are continuous; the type I error is measured on studies in five categories too. Readers
-who guess are simulated with the variances of AUC 0.702: how often the 95 % interval holds 0.5, and how often readers of AUC
-0.55 are taken for readers who cannot tell, because the 90 % interval lies within 0.45 to 0.55.
+who guess are simulated with the variances of AUC 0.702: how often the 95 % interval holds 0.5, and how often readers of
+AUC 0.55 are taken for readers who cannot tell, because the 90 % interval lies within 0.45 to 0.55.
 
 The figures come from code that analyses all studies of a cell at once; in every cell it is compared with the product on
 some of the studies, and the largest difference is told.
