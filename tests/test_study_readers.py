@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,17 +61,20 @@ class ReaderAtWork:
 
     async def sit_down(self) -> None:
         """At a computer he was never at before: a browser context shares nothing with the one before."""
-        self.context = await self.browser.new_context(viewport={"width": 900, "height": 600})
+        self.context = await self.browser.new_context(viewport={"width": 640, "height": 480})
         self.context.set_default_timeout(PATIENCE)
+        await self.open_page()
+        await self.page.fill("#name", self.name)
+        await self.page.fill("#password", PASSWORD)
+        await self.page.keyboard.press("Enter")
+        self.last = ""
+
+    async def open_page(self) -> None:
         self.page = await self.context.new_page()
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("requestfinished", lambda request: self.fetched.add(request.url.rpartition("/")[2]))
         await self.page.goto(f"{self.server.address}/study/read")
-        await self.page.fill("#name", self.name)
-        await self.page.fill("#password", PASSWORD)
-        await self.page.keyboard.press("Enter")
-        self.last = ""
 
     async def stand_up(self) -> None:
         assert self.errors == []
@@ -249,6 +253,77 @@ async def everything(server: ServerProcess, plans: dict[str, list[str]]) -> list
     return readers
 
 
+def plans_of(folder: Path) -> dict[str, list[str]]:
+    """Each reader's tokens in his order."""
+    return {
+        reader.name: [case.token for session in reader.sessions for case in session.cases]
+        for reader in open_study(folder).protocol.readers
+    }
+
+
+def ratings_of(folder: Path) -> dict[tuple[str, str], dict[str, int]]:
+    """What was exported: ratings by reader and picture."""
+    table = export(folder)
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for row in rows:
+        found.setdefault((row["reader"], row["picture"]), {})[row["question"]] = int(row["rating"])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: Debian has it in the package chromium")
+def test_a_locked_database_and_a_closed_window_lose_nothing(tmp_path: Path) -> None:
+    """The server cannot save and says 503; then the window is closed with answers that were never sent."""
+    folder = small_study(tmp_path, readers=1, cases=16, rows=48, columns=40, washout_days=0.0)
+    add_accounts(folder, {"R01": "reader"})
+    plan = plans_of(folder)["R01"]
+
+    async def work(server: ServerProcess) -> ReaderAtWork:
+        async with chromium() as browser:
+            reader = ReaderAtWork("R01", plan, browser, server)
+            await reader.sit_down()
+            _, token = await reader.where()
+            other = sqlite3.connect(folder / "answers.sqlite", isolation_level=None)
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                async with reader.page.expect_response("**/study/api/answers/*") as tried:
+                    await reader.read_case(token)
+                assert (await tried.value).status == 503
+                await reader.waiting(1)
+                other.execute("ROLLBACK")
+            finally:
+                other.close()
+            await reader.waiting(0)
+            for _ in range(2):
+                await reader.read_case((await reader.where())[1])
+            await reader.where()
+            await reader.ahead(2)
+            await reader.context.set_offline(True)
+            for _ in range(2):
+                await reader.read_case((await reader.where())[1])
+            await reader.waiting(2)
+            assert reader.errors == []
+            await reader.page.close()
+            await reader.context.set_offline(False)
+            await reader.open_page()
+
+            async def nothing(number: int, token: str) -> bool:
+                return False
+
+            await reader.read_all(nothing)
+        return reader
+
+    with ServerProcess(folder) as server:
+        reader = asyncio.run(work(server))
+        assert "nothing can be saved now" in server.log()
+    assert reader.order == plan
+    pictures = {token: place.picture.identifier for token, place in open_study(folder).places.items()}
+    assert ratings_of(folder) == {
+        ("R01", pictures[token]): pressed.ratings for token, pressed in reader.pressed.items()
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: Debian has it in the package chromium")
 def test_three_readers_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -259,7 +334,7 @@ def test_three_readers_at_once_lose_nothing(tmp_path: Path) -> None:
         reader.name: [case for session in reader.sessions for case in session.cases]
         for reader in study.protocol.readers
     }
-    plans = {name: [case.token for case in cases] for name, cases in shown.items()}
+    plans = plans_of(folder)
     with ServerProcess(folder) as server:
         readers = asyncio.run(everything(server, plans))
     expected = []
