@@ -219,7 +219,9 @@ def test_one_reader_says_nothing_of_others() -> None:
     assert math.isnan(by_random[Random.BOTH].differences[0].se)
     assert not math.isnan(by_random[Random.CASES].differences[0].se)
     assert ", cases random" in result.decisions[0].by  # not of readers
-    assert "readers fixed: what is shown is shown of these readers, not of others" in result.warnings
+    assert any("readers fixed" in warning for warning in result.warnings)
+    other = analyse(grid("A"), Request(merits=("empirical",), margin=0.9))
+    assert "readers fixed: what is shown is shown of these readers, not of others" in other.warnings
 
 
 def test_one_treatment_has_an_area_and_no_comparison() -> None:
@@ -495,6 +497,16 @@ def test_tables_for_people(files: Path) -> None:
     ):
         assert text in found.stdout
     assert "SIMULATED" not in found.stdout
+
+
+def test_by_itself_the_first_method_alone_is_shown_and_the_rest_is_named(files: Path) -> None:
+    found = run("analyse", str(files / "export.csv"))
+    assert found.exit_code == 0, found.output
+    assert "one-shot unbiased" not in found.stdout
+    assert found.stdout.index("Holm's p") < found.stdout.index("by reader")
+    # 6 crossed endpoints: 10 others of the empirical area, 3 + 3 of the binormal one; manipulation: 7 and 3
+    assert f"{6 * (10 + 6) + 7 + 3} further analyses" in found.stderr
+    assert "further analyses" not in run("analyse", str(files / "export.csv"), "--all").stderr
 
 
 def test_simulated_stands_on_every_table(files: Path) -> None:
