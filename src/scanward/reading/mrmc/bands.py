@@ -131,7 +131,8 @@ class _Tabled(Merit):
         self.name, self._value, self._without = "TPR", value, without
 
     def one(self, positive: Floats, negative: Floats) -> float:
-        raise NotImplementedError("its values are looked up")
+        """NaN: its values are those of whole tables."""
+        return float("nan")
 
     def values(self, ratings: Ratings) -> Floats:
         return self._value
