@@ -18,6 +18,7 @@ from scanward.errors import InputError, SettingsError
 from scanward.reading.mrmc import kernels
 from scanward.reading.mrmc.covariances import estimate
 from scanward.reading.mrmc.empirical import EmpiricalAUC
+from scanward.reading.mrmc.inference import interval
 from scanward.reading.mrmc.moments import moments
 from scanward.reading.mrmc.obuchowski_rockette import obuchowski_rockette
 from scanward.reading.mrmc.ratings import Ratings, dense
@@ -128,6 +129,25 @@ def test_published_summary(shared_data: Path) -> None:
     assert round(bdg.components["dfHillis[testA - testB]"], 6) == told["df_Hillis"]
 
 
+@pytest.mark.parametrize(
+    ("estimate", "variance", "null", "df", "p", "low", "high"),
+    [  # iMRMC's print-out of its example: testA, testB, their difference; degrees of freedom cut, or normal
+        (0.704375, 0.00631393024, 0.5, 6, 0.0422189226, 0.509942789, 0.898807211),
+        (0.7585, 0.00237205276, 0.5, 27, 1.33400151e-05, 0.658568212, 0.858431788),
+        (0.7585, 0.00237205276, 0.5, 35, 6.32063244e-06, 0.659626183, 0.857373817),
+        (-0.054125, 0.00498950905, 0.0, 7, 0.468575984, -0.221153679, 0.112903679),
+        (-0.054125, 0.00498950905, 0.0, math.inf, 0.443529122, -0.192569912, 0.0843199116),
+    ],
+)
+def test_intervals_from_imrmcs_printed_variances(
+    estimate: float, variance: float, null: float, df: float, p: float, low: float, high: float
+) -> None:
+    found = interval("printed", estimate, variance, df, level=0.95, null=null)
+    assert (found.p, found.low, found.high) == pytest.approx(
+        (p, low, high), rel=2e-8
+    )  # of nine printed digits
+
+
 def test_van_dyke_has_the_variance_printed_for_unbiased_covariances(shared_data: Path) -> None:
     # printed by MRMCaov (R), which has the unbiased covariances but no one-shot analysis
     with (shared_data / "mrmc" / "VanDyke.csv").open(encoding="utf-8") as file:
@@ -159,10 +179,10 @@ def test_kundel_where_treatments_have_other_patients(shared_data: Path) -> None:
     assert not ratings.fully_crossed
     found = one_shot(ratings)
     assert len(found.differences) == 3
-    for interval in (*found.treatments, *found.differences):
-        assert interval.se > 0
-        assert interval.low < interval.estimate < interval.high
-        assert 0 <= interval.p <= 1
+    for one in (*found.treatments, *found.differences):
+        assert one.se > 0
+        assert one.low < one.estimate < one.high
+        assert 0 <= one.p <= 1
     # screen-film patients are others than the CR patients, who are the same twice: that difference is far more exact
     assert found.differences[2].se < 0.5 * min(found.differences[0].se, found.differences[1].se)
     with pytest.raises(SettingsError, match="fully crossed"):
@@ -330,10 +350,10 @@ def test_any_table_yields_a_result_or_our_error(
         return
     assert len(found.differences) == treatments * (treatments - 1) // 2
     json.dumps(found.as_json(), allow_nan=False)
-    for interval in (*found.treatments, *found.differences):
-        if not math.isnan(interval.low):
-            assert interval.low <= interval.estimate <= interval.high
-        if math.isnan(interval.se) or interval.se == 0:
+    for one in (*found.treatments, *found.differences):
+        if not math.isnan(one.low):
+            assert one.low <= one.estimate <= one.high
+        if math.isnan(one.se) or one.se == 0:
             assert found.warnings  # silence would be a lie
     # what is only ranks must not see the scale; turned round, positives are negatives
     again = one_shot(study(np.exp(x.score), x.truth, x.patient))
