@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import json
 import math
@@ -14,8 +15,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from scanward.config import MrmcBounds
 from scanward.errors import InputError, SettingsError
 from scanward.reading.mrmc import kernels
+from scanward.reading.mrmc import moments as moments_module
 from scanward.reading.mrmc.covariances import estimate
 from scanward.reading.mrmc.empirical import EmpiricalAUC
 from scanward.reading.mrmc.inference import interval
@@ -495,3 +498,14 @@ def test_settings_that_make_no_sense(change: dict[str, float | str], match: str)
 def test_cases_of_one_kind() -> None:
     with pytest.raises(InputError, match="one kind"):
         one_shot(study(np.zeros((1, 2, 3)), [True, True, True]))
+
+
+def test_more_pairs_than_can_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = scattered(np.random.default_rng(1), 2, 3, np.arange(10), 0.0)
+    pairs = 6 * int(x.truth.sum()) * int((~x.truth).sum())
+    bounds = dataclasses.replace(MrmcBounds(), pairs=pairs)
+    monkeypatch.setattr(moments_module, "MRMC_BOUNDS", bounds)
+    one_shot(x)
+    monkeypatch.setattr(moments_module, "MRMC_BOUNDS", dataclasses.replace(bounds, pairs=pairs - 1))
+    with pytest.raises(InputError, match="pairs"):
+        one_shot(x)

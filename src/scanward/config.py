@@ -375,6 +375,7 @@ class MrmcBounds:
     merits: int = 32  # figures of merit of one analysis
     plan_cases: int = 1_000_000  # cases up to which a plan is searched; no study has a tenth
     plan_readers: int = 1_000  # readers up to which a plan is searched
+    pairs: int = 50_000_000_000  # pairs of cases of all cells in the U-statistic: some five minutes of a core
 
 
 @dataclass(frozen=True, slots=True)

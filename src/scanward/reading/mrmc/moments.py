@@ -32,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanward.config import MRMC_BOUNDS
 from scanward.errors import InputError, SettingsError
 from scanward.reading.mrmc.kernels import Sums, sweep
 from scanward.reading.mrmc.ratings import Ratings
@@ -89,12 +90,20 @@ def moments(ratings: Ratings, weights: str = "pairs") -> Moments:
     Raises
     ------
     InputError
-        No positives or no negatives.
+        No positives or no negatives; more pairs of cases than `config.MrmcBounds` allows.
     SettingsError
         Other weights.
     """
     if not ratings.truth.any() or ratings.truth.all():
         raise InputError("cases of one kind only", "truth", "give positive and negative cases")
+    positives = int(ratings.truth.sum())
+    pairs_to_see = ratings.score[..., 0].size * positives * (len(ratings.truth) - positives)
+    if pairs_to_see > MRMC_BOUNDS.pairs:
+        raise InputError(
+            f"{pairs_to_see:,} pairs of a positive and a negative in all cells, more than {MRMC_BOUNDS.pairs:,}",
+            "U-statistic",
+            "use Obuchowski-Rockette with DeLong's covariances, which take no pairs",
+        )
     if weights not in ("pairs", "readers"):
         raise SettingsError(f"weights '{weights}'", "weights", "use pairs or readers")
     read = ~np.isnan(ratings.score)
