@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from _study import small_study
 from _study_pages import PASSWORD, ServerProcess, add_accounts
 from scanward.cli.main import cli
+from scanward.cli.study_serve import _seen
 from scanward.web.accounts import Accounts
 from scanward.web.serving import _listen
 
@@ -158,11 +159,19 @@ def test_a_killed_server_comes_back_with_everything_and_needs_no_key(folder: Pat
     assert server.log() == ""
 
 
-def test_stopping_it_is_no_failure(folder: Path) -> None:
-    with ServerProcess(folder) as server:
+def test_it_answers_to_its_names_and_stopping_it_is_no_failure(folder: Path) -> None:
+    with ServerProcess(folder, "--name", "study.example.org") as server:
         process = server.process
+        for host, status in (("study.example.org", 200), ("localhost", 200), ("evil.example.org", 400)):
+            assert httpx.get(f"{server.address}/sign-in", headers={"host": host}).status_code == status
     assert process is not None
     assert process.returncode == 0
+
+
+def test_the_printed_address_is_one_that_browsers_accept() -> None:
+    assert _seen("https://0.0.0.0:8443", ["study.example.org"]) == "https://study.example.org:8443"
+    assert _seen("http://127.0.0.1:8000", ["study.example.org"]) == "http://127.0.0.1:8000"
+    assert _seen("https://[::1]:8443", []) == "https://[::1]:8443"
 
 
 def test_an_answer_is_not_held_back_by_the_network() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -93,7 +94,7 @@ def serve_command(
                 )
             )
             return
-        click.echo(f"{escape(protocol.design.title)}: {address}/study/")
+        click.echo(f"{escape(protocol.design.title)}: {_seen(address, hosts[len(LOOPBACK) :])}/study/")
         note("Readers sign in there with their name in the protocol and the passphrase of their account.")
         if without:
             note(
@@ -109,3 +110,9 @@ def serve_command(
     finally:  # also where serving never began
         desk.store.close()
         accounts.close()
+
+
+def _seen(address: str, names: Sequence[str]) -> str:
+    """The address with a name that browsers accept: one of the certificate, or given, where there is any."""
+    scheme, _, place = address.partition("://")
+    return f"{scheme}://{names[0]}:{place.rpartition(':')[2]}" if names and scheme == "https" else address
