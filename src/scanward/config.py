@@ -348,9 +348,7 @@ class AnswerBounds:
     revisions: int = 1_000  # revisions of one answer; readers make one or two
     confidence: int = 5  # points of the scale of confidence
     grey: float = 1e6  # grey values of a window's centre or width; pictures have at most 65,535
-    answers: int = (
-        2_000  # answers kept to one case, revisions and conflicts among them; readers give one to three
-    )
+    answers: int = 2_000  # answers kept to one case, revised ones too; readers give one to three
     drafts: int = 20_000  # drafts kept of one case; every click makes one
     sequence: int = 1 << 40  # highest number of a draft; pages count from 1
     preloaded: int = 3  # cases a page may have in store beside the one in view
