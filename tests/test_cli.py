@@ -62,6 +62,7 @@ OURS = [
     (errors.DecodeError("truncated", "a.dcm", "get it again"), 2),
     (errors.DialectError("no column kV", "d.toml", "name it"), 2),
     (errors.SettingsError("budget too small", "--budget", "give 0.01"), 2),
+    (errors.RequestError("signed out", "/study", "sign in", 401), 2),
     (errors.LeakError("a patient in two parts", "split.json", "split again"), 2),
     (errors.BundleError("refused", "m", "train it again"), 2),
     (errors.SignatureError("unsigned", "m", "sign it"), 2),
