@@ -20,7 +20,9 @@ export function greyTable(centre, width, invert) {
     let grey;
     if (value <= low) grey = 0;
     else if (value > high) grey = 255;
-    else grey = Math.floor(((value - (centre - 0.5)) / (width - 1) + 0.5) * 255 + 0.5);
+    // ((v - (c - 0.5)) / (w - 1) + 0.5) * 255, half up, with one division alone: for windows in halves of a value all
+    // before it is exact, and a quotient that should be a whole number is one
+    else grey = Math.floor((255 * (2 * (value - centre) + width) + (width - 1)) / (2 * (width - 1)));
     if (invert) grey = 255 - grey;
     table[value] = (0xff000000 | (grey << 16) | (grey << 8) | grey) >>> 0;
   }

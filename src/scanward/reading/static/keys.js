@@ -1,4 +1,5 @@
-// Keys: one table for what they do, what the help says, and which work everywhere.
+// Keys: their names, and what the help says of them.
+import { digits, digitsEnough } from "./panel.js";
 
 /** A key's name as in the table: letters small, Shift told apart only where it matters. */
 export function keyName(event) {
@@ -21,14 +22,13 @@ export function typing(target) {
 /** Help: [heading, [[keys], what]]. `questions` are those of the study. */
 export function helpTable(questions, settings) {
   const answers = [];
-  const first = questions[0]?.labels.length ?? 5;
-  answers.push([[`1–${Math.min(9, first)}`], "answer the first question"]);
+  answers.push([[digits(questions[0].labels.length)], "answer the first question"]);
   if (questions.length > 1) {
-    const second = Math.min(9, questions[1].labels.length);
-    const keys = second <= 5 ? ["6 7 8 9 0".slice(0, 2 * second - 1), `Shift + 1–${second}`] : [`Shift + 1–${second}`];
-    answers.push([keys, "answer the second question"]);
+    const second = questions[1].labels.length;
+    const keys = digitsEnough(questions) ? ["6 7 8 9 0".slice(0, 2 * second - 1)] : [];
+    answers.push([[...keys, `Shift + ${digits(second)}`], "answer the second question"]);
   }
-  if (questions.length > 2) answers.push([["q", "1–9"], "go to the next question, answer it"]);
+  if (questions.length > 2) answers.push([["q"], "go to the next question; digits and arrow keys choose there"]);
   else answers.push([["q"], "go to the next question; arrow keys choose there"]);
   if (settings.confidence) answers.push([["c", "1–5"], "confidence"]);
   answers.push([["Enter"], "save and go on"]);

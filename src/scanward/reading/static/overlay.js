@@ -51,6 +51,7 @@ export class Overlay {
     this.#twice(() => context.arc(x, y, 11 * unit, 0, 2 * Math.PI), unit);
     context.font = `600 ${13 * unit}px system-ui, sans-serif`;
     context.textBaseline = "middle";
+    context.lineJoin = "round";
     context.lineWidth = 4 * unit;
     context.strokeStyle = RIM;
     context.strokeText(label, x + 16 * unit, y - 11 * unit);

@@ -7,6 +7,16 @@ const CONFIDENCE = {
 };
 const SECOND = "67890"; // keys of a second question with five labels; Shift and a digit works for it too
 
+/** Whether the ten digits are enough for the first two questions; otherwise the second one takes Shift and a digit. */
+export function digitsEnough(questions) {
+  return questions.slice(0, 2).every((question) => question.labels.length <= SECOND.length);
+}
+
+/** The keys of a number of labels, as one writes them. */
+export function digits(labels) {
+  return labels === 10 ? "1–9, 0" : `1–${labels}`;
+}
+
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -31,10 +41,11 @@ export class Panel {
     });
   }
 
-  /** The key shown beside a label, if it has one that works from anywhere. */
-  static key(index, rating, labels) {
-    if (index === 0 && rating <= 9) return String(rating);
-    if (index === 1 && rating <= 9) return labels <= 5 ? SECOND[rating - 1] : `⇧${rating}`;
+  /** The key shown beside a label, if it has one that works from anywhere. `questions` are those of the study. */
+  static key(index, rating, questions) {
+    const digit = String(rating % 10); // a tenth label has key 0
+    if (index === 0) return digit;
+    if (index === 1) return digitsEnough(questions) ? SECOND[rating - 1] : `⇧${digit}`;
     return "";
   }
 
@@ -44,7 +55,7 @@ export class Panel {
     const legend = element("legend", {}, `${number}${question.text}`);
     if (lesser) legend.append(" ", element("span", { class: "aside" }, "optional"));
     const options = question.labels.map((label, at) => {
-      const key = lesser ? "" : Panel.key(index, at + 1, question.labels.length);
+      const key = lesser ? "" : Panel.key(index, at + 1, this.questions);
       const input = element("input", {
         type: "radio", name: question.identifier, value: String(at + 1), id: `${question.identifier}-${at + 1}`,
       });
@@ -59,7 +70,7 @@ export class Panel {
     if (index > 1 || lesser) {
       const way = lesser ? "c" : "q";
       set.append(element("p", { class: "hint" }, element("kbd", {}, way), " then ",
-        element("kbd", {}, `1–${question.labels.length}`)));
+        element("kbd", {}, digits(question.labels.length))));
     }
     return set;
   }

@@ -6,7 +6,7 @@ import { Flow } from "./flow.js";
 import { digitOf, fillHelp, helpTable, keyName, typing } from "./keys.js";
 import { Marks } from "./marks.js";
 import { Overlay } from "./overlay.js";
-import { Panel } from "./panel.js";
+import { digitsEnough, Panel } from "./panel.js";
 import { Pictures } from "./pictures.js";
 import { Screens } from "./screens.js";
 import { openStore } from "./store.js";
@@ -244,18 +244,18 @@ function act(event, key, target, state) {
  * 6 to 0 or Shift the second. @returns {boolean} whether a question took it */
 function rate({ digit, shift }, state) {
   const { panel, viewer } = flow.room;
+  const rating = digit === 0 ? 10 : digit;
   const focused = panel.focused;
   if (focused && (focused.index > 1 || focused.question.identifier === "confidence")) {
-    const taken = panel.rate(focused.question.identifier, digit);
+    const taken = panel.rate(focused.question.identifier, rating);
     if (taken) viewer.canvas.focus({ preventScroll: true }); // the next digit is for the first question again
     return taken;
   }
   const [first, second] = state.questions;
-  if (!shift && digit >= 1 && digit <= first.labels.length) return panel.rate(first.identifier, digit);
+  if (!shift && rating <= first.labels.length) return panel.rate(first.identifier, rating);
   if (!second) return false;
-  if (shift) return panel.rate(second.identifier, digit);
-  const other = "67890".indexOf(String(digit)) + 1;
-  return other > 0 && Math.max(first.labels.length, second.labels.length) <= 5 && panel.rate(second.identifier, other);
+  if (shift) return panel.rate(second.identifier, rating);
+  return rating > 5 && digitsEnough(state.questions) && panel.rate(second.identifier, rating - 5);
 }
 
 // --- the beginning

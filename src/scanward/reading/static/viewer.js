@@ -33,8 +33,10 @@ export class Viewer {
   #resized(entry) {
     const device = entry.devicePixelContentBoxSize?.[0];
     const ratio = window.devicePixelRatio || 1;
-    const width = Math.max(1, device ? device.inlineSize : Math.round(entry.contentRect.width * ratio));
-    const height = Math.max(1, device ? device.blockSize : Math.round(entry.contentRect.height * ratio));
+    // the layout's own count where it agrees with the window's to a pixel (it does not where a device is emulated)
+    const side = (own, css) => Math.max(1, own && Math.abs(own - css * ratio) <= 1 ? own : Math.round(css * ratio));
+    const width = side(device?.inlineSize, entry.contentRect.width);
+    const height = side(device?.blockSize, entry.contentRect.height);
     if (this.canvas.width === width && this.canvas.height === height) return;
     this.canvas.width = width;
     this.canvas.height = height;
@@ -117,7 +119,7 @@ export class Viewer {
     const least = Math.min(this.fitZoom, LADDER[0]);
     const wanted = Math.min(LADDER[LADDER.length - 1], Math.max(least, zoom));
     const [x, y] = at ?? [this.canvas.width / 2, this.canvas.height / 2];
-    const held = this.toPicture(x, y);
+    const held = at ? this.toPicture(x, y) : this.centre; // the middle stays to the last fraction, however often zoomed
     this.zoom = wanted;
     this.centre = [
       held[0] + (this.canvas.width / 2 - x) / wanted,
