@@ -154,6 +154,16 @@ def test_the_vertical_average_at_one_rate() -> None:
     assert (lower[0], upper[0]) == (0.0, 0.5)
 
 
+def test_the_horizontal_average_at_one_rate() -> None:
+    """At TPR 0.45 the first has FPR 0.25, the second 0.45."""
+    one, chance = (
+        Curve(np.array([0, 0.5, 1.0]), np.array([0, 0.9, 1.0])),
+        Curve(np.array([0, 1.0]), np.array([0, 1.0])),
+    )
+    mean = mean_curve([one, chance], "horizontal")
+    assert np.interp(0.45, mean.tpr, mean.fpr) == pytest.approx((0.25 + 0.45) / 2)
+
+
 def test_the_diagonal_average_is_the_same_from_either_class() -> None:
     several = [of_counts(([5, 3, 2, 0], [1, 2, 3, 9])), of_counts(([9, 1, 4, 1], [0, 2, 2, 9]))]
     there = mean_curve(several, "diagonal").mirrored()
@@ -230,7 +240,7 @@ def test_two_random_readers_with_fixed_cases_span_the_band() -> None:
 
 
 def test_the_bootstrap_of_cases_has_the_binomial_spread() -> None:
-    """One reader, two ratings, no false alarm possible above FPR 0.5: TPR there is a share of the positives."""
+    """One reader, two ratings, one corner: its rates are binomial, and the polygon goes through it."""
     truth = np.arange(300) < 100
     score = np.where(truth, np.arange(300) % 10 < 6, np.arange(300) % 2 == 0).astype(float)
     ratings = Ratings(
@@ -239,9 +249,25 @@ def test_the_bootstrap_of_cases_has_the_binomial_spread() -> None:
     )  # fmt: skip
     one = band(ratings, "T", "empirical", Random.CASES, replicates=2000)
     place = int(np.searchsorted(GRID, 0.5))
-    # At FPR f the polygon's TPR is 1 - (1 - f)(1 - t)/(1 - f1); at f = f1 = 1/2 its error is that of t and of f1.
-    se = math.hypot(math.sqrt(0.6 * 0.4 / 100), 0.5 * (0.4 + 0.6) / 0.5 * math.sqrt(0.25 / 200))
-    assert one.high[place] - one.low[place] == pytest.approx(2 * 1.96 * se, rel=0.15)
+    generator = np.random.default_rng(0)
+    t, f = generator.binomial(100, 0.6, 200_000) / 100, generator.binomial(200, 0.5, 200_000) / 200
+    rate = np.where(f < 0.5, 1 - 0.5 * (1 - t) / (1 - f), 0.5 * t / f)  # on either side of the corner (f, t)
+    expected = np.percentile(rate, [2.5, 97.5])
+    assert one.low[place] == pytest.approx(expected[0], abs=0.012)
+    assert one.high[place] == pytest.approx(expected[1], abs=0.012)
+
+
+def test_positives_and_negatives_are_drawn_apart() -> None:
+    """Of two positives, one above all negatives, the samples hold two: TPR 0, 1/2, 1 in 1, 2, 1 of 4, nothing between.
+
+    Drawn together, thirds and others would come up, and 40 % of the samples would lie below 1/2.
+    """
+    truth = np.arange(22) < 2
+    score = np.where(truth, np.where(np.arange(22) == 0, 9.0, 0.0), 1.0 + np.arange(22) % 3)
+    names = tuple(map(str, range(22)))
+    ratings = Ratings(score[None, None], truth, np.arange(22), ("T",), ("R",), names, names)
+    one = band(ratings, "T", "empirical", Random.CASES, 0.4, replicates=2000)
+    assert (one.low[0], one.high[0]) == (0.5, 0.5)
 
 
 def test_bands_are_the_same_again_and_say_how() -> None:
@@ -301,7 +327,7 @@ def test_one_reader_has_a_binormal_band_of_anything_where_readers_are_random() -
 # --- plots
 
 NOTICE = "SIMULATED: these ratings come from model observers, not from people"
-ODD = ("_hidden", "$x^{", "<script>&amp;", "\u5317\u4eac\n\t", "a" * 300, "%s {0}")
+ODD = ("_hidden", "$x^{$", "<script>&amp;", "\u5317\u4eac\n\t", "a" * 300, "%s {0}")
 
 
 def drawn(notice: str = "", names: tuple[str, ...] = ()) -> list[Figure]:

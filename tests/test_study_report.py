@@ -235,7 +235,7 @@ def test_html_holds_everything_and_fetches_nothing(
 
 
 def test_names_from_outside_are_only_text(tmp_path: Path) -> None:
-    evil = ("<script>alert(1)</script>", "x\"><img src=x onerror='x'>", "--><script>", "$\\frac{", "_r")
+    evil = ("<script>alert(1)</script>", "x\"><img src=x onerror='x'>", "--><script>", "$\\frac{$", "_r")
     table = parse_table(plain(evil, ("<b>old</b>", "new & $old$")), source="<svg onload=x>.tsv")
     result = analyse(table, Request(**QUICK, randoms=(Random.CASES,), margin=0.1))
     result = replace(result, title="</title><script>x</script>")
