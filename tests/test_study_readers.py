@@ -240,7 +240,7 @@ async def everything(server: ServerProcess, plans: dict[str, list[str]]) -> list
             await reader.read_all(reader.special)
 
         async def kill_the_server() -> None:
-            while sum(len(reader.order) for reader in readers) < CASES:
+            while min(len(reader.order) for reader in readers) < 130:  # nobody is changing computers now
                 await asyncio.sleep(0.02)
             server.kill()
             await asyncio.sleep(1.0)  # all three meet a server that is not there
