@@ -225,11 +225,16 @@ def _beside(cells: list[dict[str, Any]]) -> str:
 
 def _flagged(cells: list[dict[str, Any]]) -> str:
     rows = []
-    for what in (*(f"type_one_{kind}" for kind in KINDS), "coverage_difference", "coverage_single"):
+    for what in (
+        *(f"type_one_{kind}" for kind in KINDS),
+        "coverage_difference",
+        "coverage_single",
+        "coverage_chance",
+    ):
         low, high = (LOW, HIGH) if what.startswith("type") else (1 - HIGH, 1 - LOW)
         for method in METHODS:
-            below = [c for c in cells if c[what][method] < low]
-            above = [c for c in cells if c[what][method] > high]
+            below = [c for c in cells if what in c and c[what][method] < low]
+            above = [c for c in cells if what in c and c[what][method] > high]
             rows.append(
                 [what.replace("type_one", "type I error").replace("_", " "), method]
                 + [text for flagged in (below, above) for text in (str(len(flagged)), _where(flagged))]
