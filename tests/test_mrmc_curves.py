@@ -400,6 +400,9 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
 
 def test_forest_shades_the_region_of_the_claim() -> None:
     figure = plots.draw_forest([plots.Row("a", 0.01, -0.02, 0.04)], "t", "x", None, (-0.05, 0.05))
+    assert {line.get_solid_capstyle() for line in figure.axes[0].lines} == {
+        "butt"
+    }  # none looks longer than it is
     spans = [patch.get_extents() for patch in figure.axes[0].patches]
     edges = [figure.axes[0].transData.inverted().transform(box)[:, 0] for box in spans]
     assert any(edge == pytest.approx([-0.05, 0.05]) for edge in edges)

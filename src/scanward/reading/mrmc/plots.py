@@ -45,6 +45,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "scanward",  # the same figure gives the same bytes
     "svg.fonttype": "path",
+    "lines.solid_capstyle": "butt",  # an interval ends where it ends
     "pdf.fonttype": 42,
     "text.parse_math": False,  # a "$" in a reader's name is a dollar
 }
