@@ -82,6 +82,7 @@ class Seat:
         self.context.add_init_script(LISTENER)
         self.wrong: list[str] = []
         self.bodies: list[tuple[str, str, bytes]] = []  # address, type, content of all that came
+        self.fetched: set[str] = set()  # last parts of the addresses of all that came
         self.page = self.new_page()
         self.token = ""
 
@@ -101,6 +102,7 @@ class Seat:
         page.on("console", lambda told: self.wrong.append(told.text) if told.type == "error" else None)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("request", lambda request: self._ours(request.url))
+        page.on("requestfinished", lambda request: self.fetched.add(request.url.rpartition("/")[2]))
         return page
 
     def _ours(self, url: str) -> None:
@@ -134,21 +136,21 @@ class Seat:
         page.fill("#name", self.name)
         page.fill("#password", PASSWORD)
         page.keyboard.press("Enter")
-        page.wait_for_url(f"**{there}")
+        page.wait_for_url(lambda url: "/sign-in" not in url)
 
     def read(self) -> str:
         """Sign in and wait for the first case."""
         self.sign_in()
         return self.case()
 
-    def view(self, view: str) -> str:
-        """Wait for a view; the token of the case, if it is one."""
-        handle = self.page.wait_for_function(WHERE, arg=[self.token, view], polling=10)
+    def view(self, view: str, last: str = "") -> str:
+        """Wait for a view (of another case than ``last``); the token of the case, if it is one."""
+        handle = self.page.wait_for_function(WHERE, arg=[last, view], polling=10)
         return str(handle.json_value()["token"])
 
     def case(self) -> str:
         """Wait for another case than the last."""
-        self.token = self.view("case")
+        self.token = self.view("case", self.token)
         return self.token
 
     def press(self, *keys: str) -> None:
@@ -159,6 +161,23 @@ class Seat:
         """Answer the case with these keys, save, wait for the next one; its token."""
         self.press(*(keys or ("1", "6")), "Enter")
         return self.case()
+
+    def through_practice(self) -> str:
+        """Read the two practice cases; the token of the first that counts."""
+        self.read()
+        self.next()
+        self.press("1", "6", "Enter")
+        self.view("session-end")
+        self.press("Enter")
+        return self.case()
+
+    def ahead(self, *tokens: str) -> None:
+        """Until the pictures of these cases are in store."""
+        for _ in range(PATIENCE // 20):
+            if self.fetched.issuperset(tokens):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("pictures were not fetched ahead of their turn")
 
     def go_to(self, study: Any, bits: int) -> str:
         """Answer cases until one of so many bits is on the screen; its token."""

@@ -9,6 +9,7 @@ export class Course {
     this.progress = { answered: 0, cases: 0, session_answered: 0, session_cases: 0 };
     this.coming = []; // cases without an answer, in order, the current one first
     this.answered = []; // tokens answered in this session, in order, as far as this page knows
+    this.counted = new Set(); // of these, what the server's progress counts
     this.own = new Map(); // token -> {item, answer}: what this page has answered
     this.place = null;
   }
@@ -23,6 +24,7 @@ export class Course {
     if (other) this.own.clear();
     this.session = state.session ?? null;
     this.progress = state.progress;
+    this.counted = new Set(state.answered ?? []);
     for (const token of [...(state.answered ?? [])].reverse()) {
       if (!this.answered.includes(token)) this.answered.unshift(token);
     }

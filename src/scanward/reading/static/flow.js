@@ -127,9 +127,9 @@ export class Flow {
     this.wait = Math.min(LAST_WAIT, this.wait * 2);
   }
 
-  /** New answers that the server has not acknowledged: its own progress does not count them. */
+  /** New answers that wait and that the server's own progress does not count (it may have one whose receipt was lost). */
   get queuedNew() {
-    return this.sender.queue.filter((answer) => answer.revision === 0).length;
+    return this.sender.queue.filter(({ revision, token }) => revision === 0 && !this.course.counted.has(token)).length;
   }
 
   facts() {
