@@ -93,7 +93,7 @@ class Seat:
         try:
             if kind is None:
                 assert self.trespasses() == []
-                assert self.wrong == []
+                assert self.wrong == [], self.wrong
         finally:
             self.context.close()
 

@@ -24,7 +24,10 @@ from scanward.web.accounts import Accounts
 
 READERS = 16
 OFFLINE = ("ERR_INTERNET_DISCONNECTED", "ERR_FAILED")
-SIGNED_OUT = ("status of 401",)
+SIGNED_OUT = (
+    "status of 401",
+    "status of 403",
+)  # 403: the anti-forgery token of before; a new one is asked for
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +227,7 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
         wait_for(lambda: any(d["draft"]["ratings"] == {"lesion": 4} for d in drafts(seat)))
         with pytest.raises(Exception, match="ERR_INTERNET_DISCONNECTED"):
             page.reload()
+        page.goto("about:blank")
         # the network is back, and the server takes no answers yet: all that is known of them is this browser's
         page.route("**/study/api/answers/*", lambda route: route.abort())
         seat.context.set_offline(False)
@@ -248,6 +252,40 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
         seat.forgive(*OFFLINE)
     (last,) = taken(study.folder, "R03")[4:]
     assert (last["answer"]["token"], ratings(last)) == (tokens[2], (4, 1))
+
+
+def test_an_answer_whose_receipt_was_lost_counts_once(
+    browser: Browser, server: ServerProcess, study: Study
+) -> None:
+    tokens = plan(study, "R15")
+    with Seat(browser, server, "R15") as seat:
+        page = seat.page
+
+        def lose(route: Any) -> None:
+            route.fetch()  # the server has it, and the page never hears of it
+            route.abort()
+
+        seat.read()
+        seat.ahead(tokens[1])
+        page.route("**/study/api/answers/*", lose)
+        assert seat.next("2", "7") == tokens[1]
+        for _ in range(100):  # in the browser's time, not asleep: the route above needs this thread
+            if taken(study.folder, "R15"):
+                break
+            page.wait_for_timeout(20)
+        page.unroute("**/study/api/answers/*")
+        page.route("**/study/api/answers/*", lambda route: route.abort())
+        page.reload()
+        assert seat.view("case") == tokens[1]
+        seat.waiting(1)
+        assert page.inner_text("#progress") == "1 of 2 practice cases answered"
+        page.unroute("**/study/api/answers/*")
+        seat.press("3")
+        seat.saved()
+        assert page.inner_text("#progress") == "1 of 2 practice cases answered"
+        seat.forgive(*OFFLINE)
+    (row,) = taken(study.folder, "R15")
+    assert (row["answer"]["token"], ratings(row)) == (tokens[0], (2, 2))
 
 
 def drafts(seat: Seat) -> list[dict[str, Any]]:
