@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -240,15 +241,19 @@ def _source(
 
 
 def _of_pilot(path: Path, name: str | None, *, one: bool) -> Components:
-    from scanward.reading.endpoints import endpoints
+    import numpy as np
+
+    from scanward.reading.endpoints import endpoints, is_simulated
+    from scanward.reading.findings import SIMULATED
     from scanward.reading.mrmc.components import from_analysis, from_single, part_of_positives
     from scanward.reading.mrmc.covariances import estimate
-    from scanward.reading.mrmc.designs import design_of
+    from scanward.reading.mrmc.designs import FACTORIAL, design_of
     from scanward.reading.mrmc.empirical import EmpiricalAUC
     from scanward.reading.mrmc.obuchowski_rockette import obuchowski_rockette
     from scanward.reading.mrmc.table import read_table
 
-    found, _ = endpoints(read_table(path))
+    table = read_table(path)
+    found, _ = endpoints(table)
     chosen = next((it for it in found if name in (None, it.name)), None)
     if chosen is None:
         raise InputError(
@@ -256,15 +261,25 @@ def _of_pilot(path: Path, name: str | None, *, one: bool) -> Components:
         )
     ratings = chosen.ratings
     estimates = estimate(ratings, EmpiricalAUC())
-    analysis = obuchowski_rockette(estimates, design=design_of(ratings))
+    design = design_of(ratings)
+    analysis = obuchowski_rockette(estimates, design=design)
     mean = float(estimates.value.mean())
     auc = min(max(mean, 0.01), 0.99) if math.isfinite(mean) else 0.5
-    positives, cases = int(ratings.truth.sum()), len(ratings.cases)
+    # What one reader read under one treatment: the error variance is that of so many cases, not of all there are.
+    read = ~np.isnan(ratings.score)
+    positives = round(float((read & ratings.truth).sum(axis=-1).mean()))
+    cases = round(float(read.sum(axis=-1).mean()))
     part = part_of_positives(ratings)
     if one and len(ratings.treatments) == 1:
         name = ratings.treatments[0]
-        return from_single(analysis, name, positives=positives, cases=cases, auc=auc, of_positives=part)
-    return from_analysis(analysis, positives=positives, cases=cases, auc=auc, of_positives=part)
+        source = from_single(analysis, name, positives=positives, cases=cases, auc=auc, of_positives=part)
+    else:
+        source = from_analysis(analysis, positives=positives, cases=cases, auc=auc, of_positives=part)
+    if design != FACTORIAL:
+        source = replace(source, source=f"{source.source}; {design}: the plan is for a study of that kind")
+    if is_simulated(table):
+        source = replace(source, source=f"{SIMULATED}; {source.source}")
+    return source
 
 
 def _of_text(text: str) -> Components:

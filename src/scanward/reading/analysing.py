@@ -92,7 +92,7 @@ def analyse(
     claims, missing, gone = _claims(found, request, design, export=is_export(table))
     decisions = tuple(_decided(claims, findings))
     untested = gone + sum(one.claim.primary for one in claims) - sum(one.primary for one in decisions)
-    warnings = [*remarks, *missing, *_undecided(claims, decisions)]
+    warnings = [*remarks, *missing, *_undecided(claims, decisions), *_against(design, table, request)]
     if table.unread:
         warnings.append(f"{table.unread} rows without a rating were left out")
     simulated = is_simulated(table) or (design is not None and design.simulated)
@@ -278,7 +278,7 @@ def _claims(
         claims = of_options(found, request.alpha, equivalence=request.equivalence, margin=request.margin)
         return claims, () if claims else ("what was to be shown fits no endpoint of this table",), 0
     if design is not None and design.hypotheses:
-        return of_study(design.hypotheses, found, design.alpha)
+        return of_study(design.hypotheses, found, design.alpha, [arm.name for arm in design.arms])
     if export:
         alpha = design.alpha if design else request.alpha
         claims, missing, gone = of_study(published(found), found, alpha)
@@ -288,13 +288,18 @@ def _claims(
 
 
 def _decided(claims: Sequence[ClaimOn], findings: Sequence[Finding]) -> Iterator[Decision]:
-    """Every claim by the first analysis (of the first figure of merit) that can test it."""
+    """Every claim by the first analysis (of the first figure of merit) that can test it.
+
+    One without spread cannot: where every reader is right, or rates all cases alike, nothing was measured of how far
+    other cases would move the figure. One with the cases fixed is not fallen back on: it speaks of these cases alone.
+    """
     for claim in claims:
         finding = next(one for one in findings if one.endpoint.name == claim.endpoint)
         analyses = finding.measured[0].analyses if finding.measured else ()
         for analysis in analyses:
             interval = estimate_of(claim, analysis)
-            if interval is not None and not math.isnan(interval.se):
+            fallen = analysis.random is Random.READERS and analyses[0].random is not Random.READERS
+            if interval is not None and interval.se > 0 and not fallen:
                 decided = [decide(interval, claim.claim, endpoint=claim.endpoint, by=_words(analysis))]
                 if claim.claim.aim is Aim.EQUIVALENCE:
                     decided += _of_these_readers(claim, analysis, analyses)
@@ -331,10 +336,25 @@ def _undecided(claims: Sequence[ClaimOn], decisions: Sequence[Decision]) -> Iter
             yield f"{one.aim} of {one.of} ({one.endpoint}) could not be tested: no degrees of freedom"
     if len({one.by for one in decisions}) > 1:
         yield "not all claims rest on the same analysis: where the first cannot test a claim, the next one does"
+    if any(f", {Random.READERS} random" in one.by for one in decisions):
+        yield "cases fixed: what is shown is shown of these cases, not of others"
     if any(f", {Random.CASES} random" in one.by for one in decisions if one.aim is not Aim.EQUIVALENCE):
         yield "readers fixed: what is shown is shown of these readers, not of others"
     if any(f", {Random.CASES} random" in one.by for one in decisions if one.aim is Aim.EQUIVALENCE):
         yield "an equivalence was decided with readers fixed: that interval is the wider one, or the only one there is"
+
+
+def _against(design: Design | None, table: Table, request: Request) -> Iterator[str]:
+    """What differs from the frozen design: readers without ratings, another analysis than the usual one."""
+    if design is None:
+        return
+    readers = len(set(table.columns["reader"]))
+    if readers < design.readers:
+        yield f"{readers} of the {design.readers} readers of the design have ratings"
+    usual, merits = Request(), request.merits[:1] or ("empirical",)
+    first = (request.methods[0], request.covariances[0], request.randoms[0], *merits)
+    if first != (usual.methods[0], usual.covariances[0], usual.randoms[0], "empirical"):
+        yield "the analysis that claims rest on was chosen now: the protocol fixes hypotheses and alpha, not that"
 
 
 def _words(analysis: Analysis) -> str:

@@ -40,17 +40,19 @@ def published(found: Sequence[Endpoint]) -> tuple[Hypothesis, ...]:
 
 
 def of_study(
-    hypotheses: Iterable[Hypothesis], found: Sequence[Endpoint], alpha: float
+    hypotheses: Iterable[Hypothesis], found: Sequence[Endpoint], alpha: float, arms: Sequence[str] = ()
 ) -> tuple[tuple[ClaimOn, ...], tuple[str, ...], int]:
     """The claims of a protocol's hypotheses; those that the table has nothing of, in words; how many are primary.
 
-    A hypothesis without an arm holds for every arm, each a claim of its own.
+    A hypothesis without an arm holds for every arm, each a claim of its own: of those of the table, and, where ``arms``
+    (the design's) are given, also of those that the table has nothing of, so that leaving an arm out of the table or
+    of the analysis makes the others no easier to show.
     """
     claims: list[ClaimOn] = []
     missing: list[str] = []
     gone = 0
     for one in hypotheses:
-        before = len(claims)
+        claimed: set[str] = set()
         for endpoint in found:
             if endpoint.question != one.question or endpoint.part:
                 continue
@@ -58,17 +60,17 @@ def of_study(
                 both = {GENUINE, MODIFIED} <= set(endpoint.ratings.treatments)
                 if both and one.arm in ("", endpoint.arm):
                     claims.append(ClaimOn(endpoint.name, MODIFIED, GENUINE, _of_difference(one, alpha)))
+                    claimed.add(endpoint.arm)
             else:
-                claims += [
-                    ClaimOn(endpoint.name, arm, "", _of_one(one, alpha))
-                    for arm in endpoint.ratings.treatments
-                    if one.arm in ("", arm)
-                ]
-        if len(claims) == before:
-            gone += one.primary
-            missing.append(
-                f"hypothesis '{one.question}, {one.arm or 'every arm'}': the table has nothing of it"
-            )
+                these = [arm for arm in endpoint.ratings.treatments if one.arm in ("", arm)]
+                claims += [ClaimOn(endpoint.name, arm, "", _of_one(one, alpha)) for arm in these]
+                claimed.update(these)
+        wanted = [one.arm] if one.arm else list(arms)
+        absent = [arm for arm in wanted if arm not in claimed]
+        if not wanted and not claimed:
+            absent = ["every arm"]
+        gone += one.primary * len(absent)
+        missing += [f"hypothesis '{one.question}, {arm}': the table has nothing of it" for arm in absent]
     return tuple(claims), tuple(missing), gone
 
 

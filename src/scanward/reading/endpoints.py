@@ -66,7 +66,10 @@ def is_export(table: Table) -> bool:
 def is_simulated(table: Table) -> bool:
     """Whether any of its ratings comes from a model observer (a column ``simulated`` that is not no, 0 or empty)."""
     return any(
-        text.strip().lower() not in ("", "no", "0", "false") for text in table.columns.get("simulated", ())
+        text.strip().lower() not in ("", "no", "0", "false")
+        for name, column in table.columns.items()
+        if name.lower() == "simulated"  # a spreadsheet may have changed its case
+        for text in column
     )
 
 

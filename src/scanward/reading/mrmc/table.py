@@ -27,6 +27,7 @@ import csv
 import hashlib
 import io
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ class Table:
 
     def _number(self, text: str, row: int) -> float:
         try:
-            number = float(text)
+            number = float(text if "_" not in text else "no")  # Python would read 5_0 as 50
         except ValueError:
             todo = "use a decimal point" if re.fullmatch(r"-?\d+,\d+", text) else "give a number"
             raise InputError(f"rating {text[:40]!r}", self.where(row), todo) from None
@@ -174,6 +175,7 @@ def parse_table(data: bytes, *, source: str = "", columns: Mapping[str, str] | N
     if "\0" in text:
         raise DecodeError("a zero byte", source, "this is no table of text")
     digest = hashlib.sha256(data).hexdigest()
+    text = unicodedata.normalize("NFC", text)  # one name typed on two computers is one reader
     begin = next((i for i, line in enumerate(text.splitlines()) if _BEGIN.match(line)), None)
     if begin is not None:
         header, lines, rows = _imrmc(text, begin, source)
