@@ -250,6 +250,20 @@ def _plain(row: Any) -> dict[str, Any]:
     return json.loads(row) if isinstance(row, (str, bytes)) else row
 
 
+def plan(study: Any, reader: str) -> list[str]:
+    """The tokens of a reader in the order of the protocol."""
+    return [case.token for session in study.readers[reader].sessions for case in session.cases]
+
+
+def ratings(row: dict[str, Any]) -> tuple[int, int]:
+    return row["answer"]["ratings"]["lesion"], row["answer"]["ratings"]["manipulation"]
+
+
+def drafts(seat: Seat) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = seat.kept()["bases"]["scanward-study"]["drafts"]
+    return found
+
+
 def raw(study: Any, token: str) -> Grey:
     """The stored values of a case, from the study's own file."""
     picture = study.places[token].picture

@@ -149,8 +149,7 @@ function waitingWords(sender) {
 
 // --- keys and clicks
 
-function wire(state) {
-  const { room } = flow;
+function wire(state, room) {
   by("panel").addEventListener("submit", (event) => {
     event.preventDefault();
     flow.save();
@@ -294,7 +293,7 @@ const ownerOf = (state) => `${state.study.sha256}/${state.reader}`;
 
 async function enter(state) {
   const room = buildRoom(state);
-  wire(state);
+  wire(state, room);
   const others = await flow.store.others(ownerOf(state)).catch(() => 0);
   if (others > 0) say(`${others} answers of another reader wait in this browser, until he or she signs in here.`);
   await flow.begin(state, room);
