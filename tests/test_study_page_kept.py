@@ -85,7 +85,8 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
             page.reload()
         page.close()
         page = seat.page = seat.new_page()
-        # the network is back, and the server takes no answers yet: all that is known of them is this browser's
+        # The network is back, and no answer is acknowledged yet: what waits is what this browser kept. (One may reach the
+        # server from the page that closes; sent twice it counts once.)
         seat.context.route("**/study/api/answers/*", lambda route: route.abort())
         seat.context.set_offline(False)
         page.goto(f"{server.address}/study/read")
@@ -94,7 +95,6 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
         seat.waiting(2)
         assert page.inner_text("#progress") == "2 of 4 in this session, 2 of 8 in all"
         assert seat.chosen("lesion") == 4
-        assert len(taken(study.folder, "R03")) == 2  # practice
         seat.context.unroute("**/study/api/answers/*")
         seat.press("0")  # whatever is new is a reason to try at once
         seat.saved()
