@@ -96,6 +96,17 @@ def test_what_was_chosen_after_reading_is_said() -> None:
     )
 
 
+def test_the_order_of_treatments_does_not_turn_a_lesion_claim_round() -> None:
+    """ "Modified is no worse than genuine" is not the same as the other way round."""
+    turned = Request(**{**vars(QUICK), "treatments": ("modified", "genuine"), "margin": 0.05})
+    usual = Request(**{**vars(QUICK), "margin": 0.05})
+    found = [analyse(parse_table(as_csv(EXPORT)), request).decisions for request in (usual, turned)]
+    assert {one.of for one in found[1]} == {"modified - genuine"}
+    for one, other in zip(*found, strict=True):
+        assert (other.estimate, other.lower, other.p) == pytest.approx((one.estimate, one.lower, one.p))
+        assert other.shown == one.shown
+
+
 # --- files
 
 

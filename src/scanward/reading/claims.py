@@ -92,7 +92,10 @@ def of_options(
         if endpoint.part:
             continue
         names = endpoint.ratings.treatments
-        differences = [(name, names[0]) for name in names[1:]] if endpoint.question in ("", "lesion") else []
+        # Of the lesion question the reference is what was not modified, in whatever order treatments were chosen.
+        reference = GENUINE if endpoint.question == "lesion" and GENUINE in names else names[0]
+        others = [name for name in names if name != reference]
+        differences = [(name, reference) for name in others] if endpoint.question in ("", "lesion") else []
         singles = [name for name in names if endpoint.question != "lesion"]
         if equivalence is not None:
             claim = decisions.equivalence(*equivalence, alpha)
