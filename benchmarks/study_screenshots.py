@@ -21,7 +21,7 @@ from scanward.reading.protocol import Arm
 
 FIGURES = ROOT / "docs" / "figures"
 SIZE = {"width": 1440, "height": 900}
-COLOURS = 256  # of a PNG with a palette
+COLOURS = 240  # of a PNG with a palette
 MOST = 300_000  # bytes of one figure
 ARMS = (Arm(name="high", rows=512, columns=408, bits=12),)
 TITLE = "Can readers tell modified mammograms from genuine ones?"
@@ -39,7 +39,7 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def photograph(page: Any, path: Path, say: Say) -> None:
-    """What the window shows, as a PNG of at most 256 colours."""
+    """What the window shows, as a PNG of few colours."""
     from PIL import Image
 
     with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as shot:

@@ -85,8 +85,8 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
             page.reload()
         page.close()
         page = seat.page = seat.new_page()
-        # The network is back, and no answer is acknowledged yet: what waits is what this browser kept. (One may reach the
-        # server from the page that closes; sent twice it counts once.)
+        # The network is back, and no answer is acknowledged yet: what waits is what this browser kept. (One may reach
+        # the server from the page that closes; sent twice it counts once.)
         seat.context.route("**/study/api/answers/*", lambda route: route.abort())
         seat.context.set_offline(False)
         page.goto(f"{server.address}/study/read")
