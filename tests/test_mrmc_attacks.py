@@ -139,6 +139,13 @@ def test_one_name_typed_on_two_computers_is_one_reader() -> None:
     assert found.readers == ("Jos\u00e9",)
 
 
+def test_covariances_that_no_machine_holds_are_refused_before() -> None:
+    """100 treatments x 100 readers, one case each: a small file, 800 MB a matrix of covariances, a dozen of those."""
+    lines = [f"R{r},T{t},C,1,3" for t in range(100) for r in range(100)]
+    with pytest.raises(InputError, match="100 treatments x 100 readers"):
+        made(lines).ratings()
+
+
 # --- plans
 
 

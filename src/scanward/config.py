@@ -369,6 +369,7 @@ class MrmcBounds:
     cells: int = 20_000_000  # readers x treatments x cases of the dense table; 8 bytes each
     treatments: int = 100  # treatments of one table; a study has two to five
     readers: int = 1_000  # readers of one table; the largest published studies have some 100
+    figures: int = 5_000  # readers x treatments of one table; a matrix of their covariances has 200 MB
     name_chars: int = 200  # characters of a reader's, a treatment's, a case's name
     merits: int = 32  # figures of merit of one analysis
     plan_cases: int = 1_000_000  # cases up to which a plan is searched; no study has a tenth

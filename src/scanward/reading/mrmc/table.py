@@ -353,6 +353,12 @@ def _check_size(columns: Mapping[str, Sequence[str]], source: str) -> None:
             raise InputError(
                 f"{counts[name]} {name}s", source, f"at most {most}: is this the column of the {name}s?"
             )
+    if counts["treatment"] * counts["reader"] > MRMC_BOUNDS.figures:
+        raise InputError(
+            f"{counts['treatment']} treatments x {counts['reader']} readers",
+            source,
+            f"at most {MRMC_BOUNDS.figures} figures, whose covariances are all kept: analyse parts of it",
+        )
     if counts["treatment"] * counts["reader"] * counts["case"] > MRMC_BOUNDS.cells:
         raise InputError(
             f"{counts['treatment']} treatments x {counts['reader']} readers x {counts['case']} cases",
