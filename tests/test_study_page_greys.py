@@ -226,6 +226,7 @@ def test_the_magnifier_shows_pixels_of_the_picture_and_leaves_the_canvas_alone(
         ]
         assert max(shifts) > 0.75, (max(shifts), wrong.mean())  # the lens lies on whole screen pixels
         seat.press("m")
+        seat.page.evaluate(DRAWN)
         assert seat.page.evaluate(
             """() => { const c = document.querySelector("#overlay");
                  return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.every((v) => v === 0); }"""
