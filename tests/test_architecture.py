@@ -68,7 +68,6 @@ IMPORT_NAMES = {
     "pylibjpeg-openjpeg": "openjpeg",
     "pyjpegls": "jpeg_ls",
     "argon2-cffi": "argon2",
-    "python-multipart": "multipart",
 }  # where a distribution's import name is not its own
 
 

@@ -48,7 +48,6 @@ EXTRAS = {
     "PIL": "images",
     "argon2": "web",
     "jinja2": "web",
-    "multipart": "web",
     "starlette": "web",
     "uvicorn": "web",
     "gdcm": "images",
