@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from _study import small_study
-from _study_browser import Grey, Seat, chromium, greys, nearest, raw
+from _study_browser import DRAWN, Grey, Seat, chromium, greys, nearest, raw
 from _study_pages import ServerProcess, add_accounts
 from scanward.reading.opened import Study, open_study
 from scanward.reading.protocol import Arm
