@@ -19,8 +19,9 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -85,8 +86,7 @@ def export(folder: Path, *, key: Path | None = None, practice: bool = False) -> 
     study = open_study(folder, pictures=False)
     truths = {truth.picture: truth for truth in read_key(study, key).truths}
     with _answers(study) as store:
-        rows = list(store.every_answer())
-    merged = _merged(rows)
+        merged, standing = _merged(store.every_answer())
     simulated = study.protocol.design.simulated
     table: list[tuple[str, ...]] = []
     answers = unanswered = 0
@@ -102,14 +102,13 @@ def export(folder: Path, *, key: Path | None = None, practice: bool = False) -> 
                 answers += 1
                 lines = _lines(study, given, truths[shown.picture])
                 table.extend((*line, "yes") if simulated else line for line in lines)
-    standing = [row.standing for row in rows]
     return Export(
         (*COLUMNS, SIMULATED) if simulated else COLUMNS,
         tuple(table),
         answers,
         unanswered,
-        standing.count(Standing.CONFLICT),
-        standing.count(Standing.LATE),
+        standing[Standing.CONFLICT],
+        standing[Standing.LATE],
     )
 
 
@@ -129,20 +128,27 @@ class _Given:
     revisions: int
 
 
-def _merged(rows: Sequence[Row]) -> dict[tuple[str, str], _Given]:
-    of: dict[tuple[str, str], list[Row]] = {}
+def _merged(rows: Iterable[Row]) -> tuple[dict[tuple[str, str], _Given], Counter[Standing]]:
+    """What counts of each case, and how many answers have which standing. Acts, most of an answer, are let go."""
+    merged: dict[tuple[str, str], _Given] = {}
+    standing: Counter[Standing] = Counter()
     for row in rows:
-        if row.standing is Standing.COUNTS:
-            of.setdefault((row.reader, row.answer.token), []).append(row)
-    return {
-        case: _Given(
-            max(counted, key=lambda row: row.answer.revision),
-            sum(row.answer.seconds for row in counted),
-            sum(row.answer.away for row in counted),
-            len(counted) - 1,
+        standing[row.standing] += 1
+        if row.standing is not Standing.COUNTS:
+            continue
+        bare = replace(row, answer=msgspec.structs.replace(row.answer, acts=()))
+        case = (row.reader, row.answer.token)
+        other = merged.get(case)
+        if other is None:
+            merged[case] = _Given(bare, row.answer.seconds, row.answer.away, 0)
+            continue
+        merged[case] = _Given(
+            max(other.row, bare, key=lambda one: one.answer.revision),
+            other.seconds + row.answer.seconds,
+            other.away + row.answer.away,
+            other.revisions + 1,
         )
-        for case, counted in of.items()
-    }
+    return merged, standing
 
 
 def _lines(study: Study, given: _Given, truth: Truth) -> Iterator[tuple[str, ...]]:

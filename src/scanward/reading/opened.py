@@ -5,6 +5,7 @@ The key is read by `read_key` alone, which only the export calls: nothing of the
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,7 +180,8 @@ def _read(path: Path, limit: int) -> bytes:
     """A whole file of at most ``limit`` bytes."""
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            # no more than is there: `read` first asks for memory for all that it may read
+            data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         what = (error.strerror or "cannot be read").lower()
         raise InputError(

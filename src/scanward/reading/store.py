@@ -148,6 +148,7 @@ class Store:
             try:
                 self._prepare(protocol_sha256)
                 self._reader = self._connect()
+                self._file = self._identity()
             except BaseException:
                 self._writer.close()
                 raise
@@ -244,7 +245,8 @@ class Store:
     def every_answer(self) -> Iterator[Row]:
         """All answers in the order they arrived, conflicts and revisions among them."""
         serial = 0
-        while rows := self._rows("WHERE serial > ? ORDER BY serial LIMIT 1000", (serial,)):
+        # few at once: with its acts one may take some MB of memory
+        while rows := self._rows("WHERE serial > ? ORDER BY serial LIMIT 16", (serial,)):
             yield from rows
             serial = rows[-1].serial
 
@@ -378,8 +380,21 @@ class Store:
                 self._writer.execute("BEGIN IMMEDIATE")
                 with _transaction(self._writer):
                     yield self._writer
+            if self._identity() != self._file:  # SQLite goes on writing where nobody will ever look
+                raise _unavailable("the file was deleted or replaced; stop the server", self.path)
         finally:
             self._write_lock.release()
+
+    def _identity(self) -> tuple[tuple[int, int], ...]:
+        """Which files lie under the names of the database and its log: device and inode, (0, 0) for none."""
+        found = []
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                told = path.stat()
+                found.append((told.st_dev, told.st_ino))
+            except OSError:
+                found.append((0, 0))
+        return tuple(found)
 
     def _read(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._read_lock, self._telling(), closing(self._reader.execute(statement, values)) as cursor:

@@ -34,10 +34,22 @@ async function exchange(path, options, patience) {
   }
 }
 
-/** The anti-forgery token changes at sign-in, perhaps in another window: ask for ours. */
+let reader = null;
+
+/** From now on calls are this reader's: what is to be sent is never sent as somebody else. */
+export function callAs(name) {
+  reader = name;
+}
+
+/** The anti-forgery token changes at sign-in, perhaps in another window: ask for ours. There somebody else may have
+ * signed in; the server would refuse our answers for good, so for us that is being signed out. */
 async function renewToken() {
   const answer = await exchange("/api/session", { headers: { Accept: "application/json" } }, PATIENCE);
-  if (answer.ok) csrf = (await told(answer))?.csrf_token ?? csrf;
+  if (answer.status === 401) throw new SignedOut("signed out");
+  const session = answer.ok ? await told(answer) : null;
+  if (!session?.csrf_token) throw new Offline(`status ${answer.status}`);
+  if (reader !== null && session.account !== reader) throw new SignedOut("somebody else signed in");
+  csrf = session.csrf_token;
 }
 
 async function told(answer) {

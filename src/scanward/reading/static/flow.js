@@ -2,7 +2,7 @@
 //
 // The order of things is what keeps answers safe: an answer is durable in this browser before the next case is shown;
 // it leaves the browser's store only after the server has said that it is durable there.
-import { call, Offline, Refused, SignedOut } from "./api.js";
+import { call, callAs, Offline, Refused, SignedOut } from "./api.js";
 import { Course } from "./course.js";
 import { Sender } from "./sender.js";
 import { Fleeting } from "./store.js";
@@ -47,6 +47,7 @@ export class Flow {
   async begin(state, room) {
     this.room = room;
     this.reader = state.reader;
+    callAs(state.reader);
     this.owner = `${state.study.sha256}/${state.reader}`;
     this.sender = new Sender(this.store, this.owner, {
       told: () => this.#told(),
