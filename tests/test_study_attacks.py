@@ -131,4 +131,4 @@ def test_a_large_study_is_exported_in_little_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert len(table.rows) == 400
-    assert peak < 128 << 20, f"{peak} bytes; all 200 answers with their acts take some 500 MB"
+    assert peak < 20 << 20, f"{peak} bytes; all 200 answers with their acts take some 40 MB"
