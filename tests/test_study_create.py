@@ -323,7 +323,8 @@ def test_any_picture_is_rendered_within_its_bits(picture: Grey, rows: int, colum
     assert values.shape == ((rows, columns) if rows else picture.shape)
     assert values.max() < 1 << bits
     exact = picture / (1 << 16 - bits)
-    assert values.min() >= np.floor(exact.min())  # nothing darker or brighter than the picture itself
+    # nothing darker or brighter than the picture itself, but the padding: 0, where there is any
+    assert values.min() >= np.floor(exact.min()) or values[-1, -1] == 0
     assert values.max() <= np.ceil(exact.max())
     centre, width = pictures.window(values)
     assert width >= 2
@@ -842,3 +843,14 @@ def test_power_grows_with_readers_and_falls_with_correction() -> None:
     assert power(5, one) == power(5, one, msgspec.structs.replace(one, primary=False))
     assert power(5, one) > power(5, one, pairing="unpaired")  # other women: less is common to both
     assert 0 < power(1, one) < 1  # one reader speaks for himself, of other cases
+
+
+def test_padding_does_not_follow_what_was_modified() -> None:
+    """A modification that is darker than all else must not darken the frame as well."""
+    genuine = np.full((40, 20), 9000, dtype=np.uint16)
+    modified = genuine.copy()
+    modified[10:20, 5:15] = 100
+    arm = Arm(name="a", rows=32, columns=32, bits=12)
+    one, two = pictures.rendered(genuine, arm), pictures.rendered(modified, arm)
+    assert (one[:, 16:] == two[:, 16:]).all()
+    assert (one[:, :16] != two[:, :16]).any()

@@ -128,7 +128,7 @@ def build(
             sample_size=as_mapping(plans),
         )
         text = encoded(protocol)
-        _write(draft / PROTOCOL, text)
+        _write(draft / PROTOCOL, text, mode=0o600)  # with the pictures it tells more than it should
         _write(draft / HASH, f"{digest(text)}  {PROTOCOL}\n".encode())
     ill = {view.case.patient for view in chosen.study if view.case.pathology == "cancer"}
     return Made(protocol, key, chosen.patients, len(ill), tuple(plans), tuple(remarks))

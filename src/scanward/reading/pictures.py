@@ -6,8 +6,8 @@
 
 Nothing but the modification itself may tell what a picture is. So
 
-- whatever is computed (padding, window) is computed from the picture's own grey values alone, by one rule: it holds
-  nothing that the values do not;
+- the window is computed from the picture's own grey values alone, by one rule: it holds nothing that the values do
+  not; padding is 0;
 - twins are brought to a common depth first. A picture of 12 bits in a 16-bit file has four bits that are always
   nought; a twin that was written with all 16 would be known by them, at full size with the naked eye of a script;
 - resizing averages areas (no overshoot at edges, no aliasing), and is the same arithmetic for all;
@@ -49,7 +49,8 @@ def rendered(picture: Grey, arm: Arm) -> Grey:
     """A 16-bit picture as an arm shows it: uint16 (rows, columns) of 0 to ``2**bits - 1``.
 
     With ``rows`` 0 every pixel keeps its place, and a picture of at most ``bits`` bits its exact grey values. Else it
-    is scaled to fit, proportions kept, and what is left at the right or the lower edge is its own darkest value.
+    is scaled to fit, proportions kept, and what is left at the right or the lower edge is 0: a black of its own could
+    be made darker by the modification, and tell.
     """
     values = picture.astype(np.float32) / np.float32(1 << (FULL - arm.bits))
     if arm.rows:
@@ -68,7 +69,7 @@ def _fitted(values: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.
     scaled = np.asarray(
         Pil.fromarray(np.ascontiguousarray(values)).resize((width, height), Pil.Resampling.BILINEAR)
     )
-    framed = np.full((rows, columns), scaled.min(), dtype=np.float32)
+    framed = np.zeros((rows, columns), dtype=np.float32)
     framed[:height, :width] = scaled
     return framed
 

@@ -248,6 +248,9 @@ def _kind(own: Sequence[View]) -> tuple[bool, bool, int]:
     )
 
 
+UNEVEN = 3  # women by which the two halves of a group may differ; fewer would be an equation for who compares twins
+
+
 def _dealt(design: Design, views: Sequence[View], number: int, chance: Chance) -> list[list[View]]:
     """Views of every session, unordered."""
     women = _women(views)
@@ -265,37 +268,74 @@ def _dealt(design: Design, views: Sequence[View], number: int, chance: Chance) -
     paired = design.pairing == "paired"
     ways: list[Way] = [(v, arm) for v in ((GENUINE, MODIFIED) if paired else (GENUINE,)) for arm in arms]
     shift = dict(zip(ways, chance.shuffled(range(number)), strict=False))
+    turned = _turned([dealt[group::number] for group in range(number)], arms, chance)
     sessions: list[list[View]] = [[] for _ in range(number)]
     for place, name in enumerate(dealt):
         for (version, arm), own in _ways(women[name]).items():
-            way = (version and paired, arm)
+            way = (version != ((name, arm) in turned) and paired, arm)
             sessions[turns[(place + shift[way]) % number]] += own
     return sessions
 
 
-def in_blocks(views: Sequence[View], block: int, chance: Chance) -> list[View]:
-    """One session's pictures in order: blocks with genuine and modified in proportion, shuffled within.
+def _turned(groups: Sequence[Sequence[str]], arms: Sequence[str], chance: Chance) -> set[tuple[str, str]]:
+    """Women whose modified picture of an arm takes the place of the genuine one in the rotation: about half of a group.
 
-    Of the first k blocks, the number of modified pictures is that of their share of the session, rounded; so any one
-    block is at most one picture off its proportion. Arms are spread evenly over the pictures of each kind.
+    Who sees a woman's arms in their order knows her group. If all of a group were modified at the same time, one answer
+    would tell the others.
+    """
+    found: set[tuple[str, str]] = set()
+    for own in groups:
+        for arm in arms:
+            while abs(2 * (heads := sum(chance.below(2) for _ in own)) - len(own)) > UNEVEN:
+                pass
+            found.update((name, arm) for name in chance.shuffled(own)[:heads])
+    return found
+
+
+def in_blocks(views: Sequence[View], block: int, chance: Chance) -> list[View]:
+    """One session's pictures in order: blocks of about the session's share of modified pictures, shuffled within.
+
+    About, and not exactly: blocks of exactly one half are equations, and two readers who compare their twins could
+    solve them. Each block's number falls as coins would, and is drawn again beyond a fifth of the block (`_counts`), so
+    that tiring still hits both kinds alike. Arms are spread evenly over the pictures of each kind.
     """
     queues = {
         version: _spread([view for view in views if view.modified is version], chance)
         for version in (GENUINE, MODIFIED)
     }
-    total, modified = len(views), len(queues[MODIFIED])
     ordered: list[View] = []
     taken = {GENUINE: 0, MODIFIED: 0}
-    for start in range(0, total, block):
-        end = min(start + block, total)
-        upto = {MODIFIED: (2 * modified * end + total) // (2 * total)}  # rounded, in whole numbers
-        upto[GENUINE] = end - upto[MODIFIED]
+    for size, modified in _counts(len(views), len(queues[MODIFIED]), block, chance):
         one: list[View] = []
-        for version in (GENUINE, MODIFIED):
-            one += queues[version][taken[version] : upto[version]]
-            taken[version] = upto[version]
+        for version, count in ((GENUINE, size - modified), (MODIFIED, modified)):
+            one += queues[version][taken[version] : taken[version] + count]
+            taken[version] += count
         ordered += chance.shuffled(one)
     return ordered
+
+
+def slack(size: int) -> int:
+    """How far a block of ``size`` pictures may be off the session's share: a fifth of it, and at least one."""
+    return max(1, size // 5)
+
+
+def _counts(total: int, modified: int, block: int, chance: Chance) -> list[tuple[int, int]]:
+    """Size and number of modified pictures of each block; the latter add up to ``modified``."""
+    sizes = [min(block, total - start) for start in range(0, total, block)]
+    bounds, counts = [], []
+    for size in sizes:
+        # whole numbers within the slack of size * modified / total
+        low = max(0, -(-(size * modified - slack(size) * total) // total))
+        high = min(size, (size * modified + slack(size) * total) // total)
+        while not low <= (heads := sum(chance.below(total) < modified for _ in range(size))) <= high:
+            pass
+        bounds.append((low, high))
+        counts.append(heads)
+    while (off := sum(counts) - modified) != 0:
+        step = -1 if off > 0 else 1
+        free = [i for i, (low, high) in enumerate(bounds) if low <= counts[i] + step <= high]
+        counts[free[chance.below(len(free))]] += step
+    return list(zip(sizes, counts, strict=True))
 
 
 def _spread(views: Sequence[View], chance: Chance) -> list[View]:

@@ -69,7 +69,7 @@ MANIPULATION = Question(
 class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One way of showing pictures: a resolution. ``rows`` x ``columns`` px; 0: as the picture is.
 
-    The picture keeps its proportions and is padded with its own black at the right and the lower edge.
+    The picture keeps its proportions and is padded with 0 at the right and the lower edge.
     """
 
     name: str

@@ -17,8 +17,8 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #767676; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .25rem .6rem; font-size: .92rem; text-align: left; vertical-align: top; border-bottom: 1px solid #c4c4c4; }
-th, td { white-space: nowrap; }
+th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #c4c4c4; }
+th, td { white-space: nowrap; font-size: .92rem; }
 .long { white-space: normal; overflow-wrap: anywhere; min-width: 18rem; }
 figure { margin: 1.5rem 0; }
 img { max-width: 100%; height: auto; background: #fff; }
