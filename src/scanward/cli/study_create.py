@@ -87,7 +87,7 @@ def _told(made: Made, out: Path) -> dict[str, object]:
 
     import msgspec
 
-    from scanward.reading.creating import PROTOCOL
+    from scanward.reading.opened import PROTOCOL
 
     design = made.protocol.design
     return {

@@ -21,12 +21,13 @@ from scanward.errors import InputError, ScanwardError, SettingsError
 from scanward.reading import chance, pictures, planning
 from scanward.reading.chance import Chance
 from scanward.reading.design import check_design
+from scanward.reading.opened import KEY, PICTURES, PROTOCOL, PROTOCOL_HASH
 from scanward.reading.planning import Case, Chosen, View
 from scanward.reading.protocol import Arm, Design, Key, Modification, Picture, Protocol, Truth, digest
 from scanward.reading.sample_size import Planned, as_mapping, sample_size
 from scanward.reading.sources import Original, find
 
-PROTOCOL, HASH, KEY, PICTURES, NOTICE = "protocol.json", "protocol.sha256", "key.json", "pictures", "NOTICE"
+NOTICE = "NOTICE"
 _STAMP = 946_684_800  # 2000-01-01, of every picture's file: when one was written tells nothing
 
 NOTICE_TEXT = """\
@@ -129,7 +130,7 @@ def build(
         )
         text = encoded(protocol)
         _write(draft / PROTOCOL, text, mode=0o600)  # with the pictures it tells more than it should
-        _write(draft / HASH, f"{digest(text)}  {PROTOCOL}\n".encode())
+        _write(draft / PROTOCOL_HASH, f"{digest(text)}  {PROTOCOL}\n".encode())
     ill = {view.case.patient for view in chosen.study if view.case.pathology == "cancer"}
     return Made(protocol, key, chosen.patients, len(ill), tuple(plans), tuple(remarks))
 
