@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scanward.commands import Command
+from scanward.commands import Command, Examination
 from scanward.learning.benchmark.worlds import World
 
 Floats = NDArray[np.float64]
@@ -53,10 +53,18 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Learned:
-    """What ``Method.learn`` returns: the scorer and what is to be told of how it was made (JSON values)."""
+    """What ``Method.learn`` returns.
+
+    Attributes
+    ----------
+    scorer : what answers
+    facts : what is to be told of how it was made, JSON values
+    calibrate : clean examinations that set the threshold in place of ``world.calibrate``; None for those
+    """
 
     scorer: Scorer
     facts: Mapping[str, Any] = field(default_factory=dict)
+    calibrate: tuple[Examination, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class Method:
     about: str = ""  # one line for the report: what it is, after whom
     per_test: bool = False
     needs_site: bool = False  # only where the test set is simulated (the oracle)
+    group: str = ""  # methods of one group share work: learned one after the other in one process
 
 
 @dataclass(frozen=True)
