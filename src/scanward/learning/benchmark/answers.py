@@ -84,6 +84,7 @@ class Method:
     about: str = ""  # one line for the report: what it is, after whom
     per_test: bool = False
     needs_site: bool = False  # only where the test set is simulated (the oracle)
+    needs_first: bool = False  # only where the test set has ``first`` examinations (adaptation)
     group: str = ""  # methods of one group share work: learned one after the other in one process
 
 
