@@ -1,0 +1,245 @@
+"""Scanward in its own benchmark: whole, with each layer left out, and adapted to what is new.
+
+The layers are learned once a world, exactly as ``learning.fit`` learns them, and shared by every row: a rule that
+is left out no longer objects; a learned layer that is left out takes its features from the combiner, which is learned
+again from the same judged commands. Thresholds are set by the benchmark's own rule, the same for everybody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from scanward.calibration import Calibration
+from scanward.codecs.defined_protocol_model import ProtocolBook
+from scanward.commands import (
+    LEARNED_LAYERS,
+    RULE_LAYERS,
+    Command,
+    Examination,
+    Judgement,
+    LayerName,
+    Severity,
+)
+from scanward.errors import LearningError
+from scanward.layers.base import Layer
+from scanward.layers.context_sensitive import disputes
+from scanward.layers.onion import Onion
+from scanward.layers.protocol_book import ProtocolBookLayer
+from scanward.learning.benchmark.answers import Answer, Kind, Learned, Method, Tick
+from scanward.learning.benchmark.worlds import World, commands_of
+from scanward.learning.combiner import Samples, learn_combiner
+from scanward.learning.device_profile import learn_form, learn_limits
+from scanward.learning.folds import LearnedLayers, Settings, crosswise, learn_layers
+from scanward.learning.physics_constants import learn_physics
+
+PREFIXES = {
+    LayerName.CONTEXT_FREE: "cf.",
+    LayerName.CONTEXT_SENSITIVE: "cs.",
+    LayerName.PROCEDURE: "proc.",
+}
+BUDGET = 0.005  # of the onion itself; the benchmark sets its own thresholds and never asks it
+UNCALIBRATED = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
+GROUP = "Scanward"
+
+
+@dataclass
+class Made:
+    """What the rows of one world share."""
+
+    onion: Onion
+    samples: Samples
+    settings: Settings
+    methods: dict[str, str]  # the classifier kept for each context field
+    judged: list[tuple[Sequence[Sequence[Command]], list[list[Judgement]]]] = field(default_factory=list)
+
+    def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Judgement]]:
+        """Judgements of the whole onion, kept for the other rows that ask about the same commands."""
+        for known, told in self.judged:
+            if _same(known, histories):
+                return told
+        told = [self.onion.judge_all(h) for h in histories]
+        self.judged.append((histories, told))
+        return told
+
+
+def _same(one: Sequence[Sequence[Command]], other: Sequence[Sequence[Command]]) -> bool:
+    """Whether they are the very same command objects (the kept ones cannot have been freed meanwhile)."""
+    return len(one) == len(other) and all(
+        len(a) == len(b) and all(c is d for c, d in zip(a, b, strict=True))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+_made: dict[tuple[str, int, int], Made] = {}  # of the last world alone
+
+
+def made_of(world: World, seed: int, tick: Tick) -> Made:
+    """Learn the layers of this world, or take them if it was the last one."""
+    key = (world.name, seed, id(world.learn))
+    if key not in _made:
+        _made.clear()
+        settings = Settings(budget=BUDGET, seed=seed)
+        layers, found, compared = crosswise(world.learn, settings, tick)
+        onion = assembled(layers, found, world.learn, settings)
+        _made[key] = Made(onion, found, settings, {c.field: c.kept for c in compared})
+    return _made[key]
+
+
+def assembled(
+    layers: LearnedLayers, found: Samples, learn: Sequence[Examination], settings: Settings
+) -> Onion:
+    """An onion without thresholds: it objects by rules and scores by its layers."""
+    commands = commands_of(learn)
+    rules: tuple[Layer[Any], ...] = (
+        learn_form(commands),
+        learn_physics(commands),
+        learn_limits(commands),
+        ProtocolBookLayer(ProtocolBook()),
+    )
+    combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
+    return Onion(layers[0].encoder, rules, *layers, combiner, settings.budget, UNCALIBRATED, {})
+
+
+def without_layer(found: Samples, layer: LayerName) -> Samples:
+    """The samples without the features of one learned layer."""
+    keep = [i for i, n in enumerate(found.names) if not n.startswith(PREFIXES[layer])]
+    if len(keep) in (0, len(found.names)):
+        raise LearningError(
+            f"no feature, or every feature, begins with '{PREFIXES[layer]}'", "benchmark", "report this"
+        )
+    return replace(found, names=tuple(found.names[i] for i in keep), rows=found.rows[:, keep])
+
+
+def without_kind(found: Samples, kind: str) -> Samples:
+    """The samples without one kind of spoilt command."""
+    keep = np.array([k != kind for k in found.kinds])
+    kinds = tuple(k for k in found.kinds if k != kind)
+    return Samples(found.names, found.rows[keep], found.labels[keep], kinds)
+
+
+@dataclass(frozen=True)
+class OnionScorer:
+    """An onion's score and its rules' objections, those of ``left_out`` not counted.
+
+    ``judge`` gives the judgements; ``onion`` is asked again without its form layer where that is left out and stopped
+    the judging of a command.
+    """
+
+    judge: Callable[[Sequence[Sequence[Command]]], list[list[Judgement]]]
+    onion: Onion
+    left_out: frozenset[LayerName] = frozenset()
+    disputes_count: bool = True
+
+    def answer(self, histories: Sequence[Sequence[Command]]) -> list[list[Answer]]:
+        """One answer a command."""
+        out = []
+        for history, judged in zip(histories, self.judge(histories), strict=True):
+            told = judged
+            if LayerName.FORM in self.left_out and any(j.score is None for j in judged):
+                rules = tuple(r for r in self.onion.rules if r.name is not LayerName.FORM)
+                told = replace(self.onion, rules=rules).judge_all(history)
+            out.append([self._answer(c, j) for c, j in zip(history, told, strict=True)])
+        return out
+
+    def _answer(self, command: Command, judgement: Judgement) -> Answer:
+        objects = any(
+            o.severity > Severity.INFORMATION
+            for o in judgement.opinions
+            if o.layer in RULE_LAYERS and o.layer not in self.left_out
+        )
+        objects |= self.disputes_count and bool(disputes(command.context))
+        if judgement.score is None or math.isnan(judgement.score):
+            return Answer(0.0, True)  # not fit to be scored: the whole judge never releases it
+        return Answer(judgement.score, objects)
+
+
+def _whole(world: World, seed: int, tick: Tick) -> Learned:
+    made = made_of(world, seed, tick)
+    return Learned(OnionScorer(made.judge, made.onion), {"spoilt kinds": sorted(set(made.samples.kinds))})
+
+
+def _without_rules(*layers: LayerName, disputes_count: bool = True) -> Callable[[World, int, Tick], Learned]:
+    def learn(world: World, seed: int, tick: Tick) -> Learned:
+        made = made_of(world, seed, tick)
+        return Learned(OnionScorer(made.judge, made.onion, frozenset(layers), disputes_count))
+
+    return learn
+
+
+def _without_learned(layer: LayerName) -> Callable[[World, int, Tick], Learned]:
+    def learn(world: World, seed: int, tick: Tick) -> Learned:
+        made = made_of(world, seed, tick)
+        tick("combiner", 0.0)
+        found = without_layer(made.samples, layer)
+        combiner = learn_combiner(found, rounds=made.settings.rounds, seed=made.settings.seed)
+        onion = replace(made.onion, combiner=combiner)
+        return Learned(OnionScorer(lambda hs: [onion.judge_all(h) for h in hs], onion))
+
+    return learn
+
+
+def _adapted(world: World, seed: int, tick: Tick) -> Learned:
+    """Layers and rules learned again with the first examinations of what is new; the combiner stays."""
+    made = made_of(world, seed, tick)
+    (test,) = world.tests
+    together = (*world.learn, *test.first)
+    layers = learn_layers(together, made.settings, tick, made.methods)
+    commands = commands_of(together)
+    rules: tuple[Layer[Any], ...] = (
+        learn_form(commands),
+        learn_physics(commands),
+        learn_limits(commands),
+        ProtocolBookLayer(ProtocolBook()),
+    )
+    onion = Onion(
+        layers[0].encoder, rules, *layers, made.onion.combiner, made.settings.budget, UNCALIBRATED, {}
+    )
+    facts = {"adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations"}
+    return Learned(OnionScorer(lambda hs: [onion.judge_all(h) for h in hs], onion), facts)
+
+
+OURS: tuple[Method, ...] = (
+    Method("Scanward", Kind.OURS, _whole, about="the whole onion, as it judges in the guard", group=GROUP),
+    Method(
+        "Scanward, learned layers alone",
+        Kind.OURS,
+        _without_rules(*RULE_LAYERS, disputes_count=False),
+        about="the calibrated number alone",
+        group=GROUP,
+    ),
+    *(
+        Method(
+            f"Scanward without {layer}",
+            Kind.OURS,
+            _without_rules(layer),
+            about=f"what the {layer} layer is worth",
+            group=GROUP,
+        )
+        for layer in RULE_LAYERS
+        if layer is not LayerName.PROTOCOL_BOOK  # the simulated sites have no book: nothing to leave out
+    ),
+    *(
+        Method(
+            f"Scanward without {layer}",
+            Kind.OURS,
+            _without_learned(layer),
+            about=f"what the {layer} layer is worth; the combiner is learned again",
+            group=GROUP,
+        )
+        for layer in LEARNED_LAYERS
+    ),
+    Method(
+        "Scanward, adapted",
+        Kind.OURS,
+        _adapted,
+        about="layers learned again with the first examinations of what is new",
+        per_test=True,
+        needs_first=True,
+        group=GROUP,
+    ),
+)
