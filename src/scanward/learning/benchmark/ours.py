@@ -45,6 +45,7 @@ PREFIXES = {
 BUDGET = 0.005  # of the onion itself; the benchmark sets its own thresholds and never asks it
 UNCALIBRATED = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
 GROUP = "Scanward"
+SETTINGS = Settings(budget=BUDGET)
 
 
 @dataclass
@@ -83,7 +84,7 @@ def made_of(world: World, seed: int, tick: Tick) -> Made:
     key = (world.name, seed, id(world.learn))
     if key not in _made:
         _made.clear()
-        settings = Settings(budget=BUDGET, seed=seed)
+        settings = replace(SETTINGS, seed=seed)
         layers, found, compared = crosswise(world.learn, settings, tick)
         onion = assembled(layers, found, world.learn, settings)
         _made[key] = Made(onion, found, settings, {c.field: c.kept for c in compared})
