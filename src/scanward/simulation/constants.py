@@ -18,9 +18,11 @@ from scanward.commands import BODY_PHANTOM, HEAD_PHANTOM
 
 # --- tube voltage -----------------------------------------------------------------------------------------
 # CTDIvol relative to 120 kV at the same mAs. 80/100/120/140: REF, SOMATOM Definition Flash QA series
-# (6.26/13.17/21.95/33.83 mGy). 70: assumption: extrapolated with the same slope. 110 and
+# (6.26/13.17/21.95/33.83 mGy). 70: assumption: extrapolated with the same slope. 110, 130 and
 # 135: interpolated, kV^2.9.
-KVP_RATIO = {70.0: 0.19, 80.0: 0.285, 100.0: 0.600, 110.0: 0.777, 120.0: 1.0, 135.0: 1.407, 140.0: 1.541}
+KVP_RATIO = {
+    70.0: 0.19, 80.0: 0.285, 100.0: 0.600, 110.0: 0.777, 120.0: 1.0, 130.0: 1.261, 135.0: 1.407, 140.0: 1.541,
+}  # fmt: skip
 
 # Head (16 cm) over body (32 cm) phantom at the same mAs. REF: LightSpeed VCT sequenced head 22.26 mGy at
 # 140 mAs = 15.9 per 100 mAs against 8.5-8.7 for its body rows.
@@ -65,6 +67,7 @@ class Model:
     tilts: bool
     table_height: float
     style: str  # how protocol names are written
+    software: str = "SIM 1.0"  # SoftwareVersions
 
 
 MODELS: tuple[Model, ...] = (

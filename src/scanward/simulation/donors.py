@@ -16,6 +16,7 @@ from scanward.commands import BODY_PHANTOM, HEAD_PHANTOM, Command, Examination, 
 from scanward.simulation import constants as k
 from scanward.simulation.constants import MODELS, Model
 from scanward.simulation.elements import LOCALIZER, SPIRAL
+from scanward.simulation.new_models import NEW_MODELS
 from scanward.simulation.physics import consequences, kvp_ratio, max_ma
 
 CURRENTS = ("XRayTubeCurrentInmA", "MaximumXRayTubeCurrent", "MinimumXRayTubeCurrent")
@@ -27,7 +28,7 @@ _ROUNDED = (
     "GantryDetectorTilt",
 )  # fmt: skip
 _OPTIONS = ("KVP", "RevolutionTime", "SpiralPitchFactor", "DataCollectionDiameter")
-_MODELS = {f"{m.manufacturer.casefold()}|{m.name.casefold()}": m for m in MODELS}
+_MODELS = {f"{m.manufacturer.casefold()}|{m.name.casefold()}": m for m in (*MODELS, *NEW_MODELS)}
 
 Place = tuple[int, int]  # examination, command
 

@@ -52,6 +52,8 @@ class Site:
         The scanners, in the order of ``constants.DEVICE_SHARE``.
     include_qa : bool
         Each morning every scanner measures a water phantom (``Mode.QA``) before patients come.
+    shares : sequence of float, optional
+        How examinations are shared among the models; one of share 0 stands there and is not used.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Site:
         models: Sequence[Model] = MODELS,
         protocols: Sequence[ProtocolSpec] = PROTOCOLS,
         include_qa: bool = False,
+        shares: Sequence[float] | None = None,
     ) -> None:
         if not models or not protocols:
             raise SettingsError("a site without scanners or protocols", "", "give at least one of each")
@@ -68,10 +71,14 @@ class Site:
             raise SettingsError(
                 f"aec_spread {aec_spread} makes no sense", "", "give a spread of log mA in (0, 1)"
             )
+        if shares is None:
+            shares = (*k.DEVICE_SHARE, *[k.DEVICE_SHARE[-1]] * len(models))[: len(models)]
+        if len(shares) != len(models) or min(shares) < 0 or not sum(shares) > 0:
+            raise SettingsError("shares that do not fit the scanners", "", "give one of at least 0 for each")
         self.seed, self.aec_spread, self.include_qa = seed, aec_spread, include_qa
         self.models, self.protocols = tuple(models), tuple(protocols)
         self.devices = tuple(
-            Device(m.manufacturer, m.name, self._hash("device", i), "SIM 1.0") for i, m in enumerate(models)
+            Device(m.manufacturer, m.name, self._hash("device", i), m.software) for i, m in enumerate(models)
         )
         taste = np.random.default_rng((seed, 7)).normal(
             0.0, k.SITE_DOSE_SPREAD, (len(models), len(protocols))
@@ -84,7 +91,7 @@ class Site:
                     fit_element(spec, protocol, name, i, model, math.exp(taste[d, p]))
                     for i, spec in enumerate(protocol.elements)
                 )
-        self._device_edges = _edges((*k.DEVICE_SHARE, *[k.DEVICE_SHARE[-1]] * len(models))[: len(models)])
+        self._device_edges = _edges(shares)
         self._protocol_edges = [
             _edges(
                 [
