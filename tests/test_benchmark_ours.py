@@ -10,6 +10,7 @@ import pytest
 
 from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerName, Told
 from scanward.learning import fit as fitting
+from scanward.learning import folds
 from scanward.learning.benchmark import ours
 from scanward.learning.benchmark.answers import Answer, Method
 from scanward.learning.benchmark.ceiling import CEILING
@@ -43,6 +44,7 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ours, "SETTINGS", SMALL)
         patch.setattr(ours, "_made", {})
+        patch.setattr(folds, "MANY_FOLDS", 2)  # as from 1,000 examinations on: half the time
         yield
 
 
