@@ -59,7 +59,7 @@ WEB_PLACES = ("web", "console", "reading", "cli.study", "cli.console")
 TRAINING_LIBRARIES = frozenset(
     {"sklearn", "lightgbm", "torch", "matplotlib", "onnx", "onnxmltools", "skl2onnx", "scipy", "joblib"}
 )
-LAZY_EXTRAS = ("parquet", "dicom", "can")
+LAZY_EXTRAS = ("parquet", "dicom", "can", "idc")
 IMPORT_NAMES = {
     "scikit-learn": "sklearn",
     "python-can": "can",

@@ -420,6 +420,19 @@ class WebBounds:
     failures_minute: int = 60  # wrong passwords written down one by one in a minute; the rest as a count
 
 
+@dataclass(frozen=True, slots=True)
+class IdcBounds:
+    """What is taken from Imaging Data Commons: its index, and the images that one run may bring."""
+
+    index_rows: int = 10_000_000  # series in the index; version 25 lists 1,044,191
+    collection_chars: int = 128  # characters of a collection's name; the longest has some 40
+    text_chars: int = 256  # characters kept of a description; DICOM LO has 64
+    series: int = 300_000  # series of one collection that are looked at; the largest, nlst, has 203,111 of CT
+    images: int = 20_000  # images of one series; a cardiac one in ten phases has some 5,000
+    fetched_megabytes: float = 500_000.0  # MB that one run may fetch; whoever wants more copies the bucket
+    fetch_seconds: float = 3600.0  # s for one series; the largest has some 3 GB
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -441,3 +454,4 @@ STUDY_BOUNDS = StudyBounds()
 ANSWER_BOUNDS = AnswerBounds()
 MRMC_BOUNDS = MrmcBounds()
 WEB_BOUNDS = WebBounds()
+IDC_BOUNDS = IdcBounds()

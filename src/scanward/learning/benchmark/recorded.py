@@ -7,7 +7,7 @@ sites, where it applies. What it cannot know is how much a real tube gives, so d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ from scanward.learning.corruptions import DOSE
 from scanward.learning.evaluate import parts
 from scanward.learning.fit import LEAST, clinical
 from scanward.recordings import Dialect, Recording, examinations, read
+from scanward.recordings.idc import idc_recording
 from scanward.recordings.reading import Progress
 from scanward.simulation import ATTACKS, Attack, Donors
 
@@ -100,6 +101,43 @@ def recorded_worlds(
     recording = read(paths, dialect=dialect, site_key=site_key, progress=progress, workers=workers)
     called = name or (dialect.name if dialect and dialect.name else paths[0].stem)
     return worlds_of(recording, called, division=division, share=share, splits=splits, seed=seed)
+
+
+def idc_worlds(
+    collection: str,
+    folder: Path,
+    *,
+    count: int = 400,
+    megabytes: float = 50_000.0,
+    licences: Collection[str] | None = None,
+    seed: int = 0,
+    site_key: bytes | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> list[World]:
+    """A collection of Imaging Data Commons, by the headers of its images, divided by time.
+
+    Parameters
+    ----------
+    collection : name in the index of Imaging Data Commons, ``lidc_idri``
+    folder : where images are kept; what is there already is not fetched again
+    count, megabytes : most series, and most megabytes, to fetch; whole studies, drawn by ``seed``
+    licences : only series under these
+
+    Dates in public collections are moved by so many days for each patient, so "later" is hardly more than another half.
+    Licences and sources stand in ``World.about``.
+
+    Raises
+    ------
+    InputError, DecodeError, SettingsError, LinkError
+        As ``recordings.idc`` and ``worlds_of``.
+    """
+    recording = idc_recording(
+        collection, folder, count=count, megabytes=megabytes, licences=licences, seed=seed, site_key=site_key,
+        progress=progress, workers=workers,
+    )  # fmt: skip
+    said = "; ".join(note for note in recording.notes if "Imaging Data Commons" in note)
+    return worlds_of(recording, f"IDC {collection}", division=Division.TIME, seed=seed, about=said)
 
 
 def worlds_of(
