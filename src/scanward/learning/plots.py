@@ -1,8 +1,4 @@
-"""Plots of the demonstration, as SVG and PNG: drawn by matplotlib on no screen, each labelled simulated.
-
-Colours are Okabe and Ito's (2008), told apart by every kind of colour vision; shape or position says the same
-a second time.
-"""
+"""Plots of the demonstration, as SVG and PNG, each labelled simulated."""
 
 from __future__ import annotations
 
@@ -10,45 +6,38 @@ import math
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from scanward.learning.demo import CAUGHT, Shown
-
-BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "svg.hashsalt": "scanward",  # the same figure gives the same bytes
-    "svg.fonttype": "path",
-}
+from scanward.learning.figure_style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE_ORANGE,
+    VERMILION,
+    drawing,
+    encoded,
+    legend_above,
+    log_percent,
+    percent,
+)
 
 
 def draw(shown: Shown, folder: Path, step: Callable[[], None] = lambda: None) -> list[Path]:
     """Every plot into ``folder``; the files written, in order."""
     written: list[Path] = []
     for name, make in PLOTS.items():
-        with mpl.rc_context(STYLE):
+        with drawing():
             figure = make(shown)
-            for ending in ("svg", "png"):
-                path = folder / f"{name}.{ending}"
-                metadata: dict[str, Any] = {"Title": name, "Description": "Simulated data"}
-                if ending == "svg":
-                    metadata["Date"] = None
-                figure.savefig(path, dpi=150, metadata=metadata)
-                written.append(path)
+        for ending in ("svg", "png"):
+            path = folder / f"{name}.{ending}"
+            path.write_bytes(encoded(figure, ending, name, "Simulated data"))
+            written.append(path)
         step()
     return written
 
@@ -70,26 +59,12 @@ def _figure(shown: Shown, title: str, height: float, width: float = 9.0) -> tupl
     return figure, axes
 
 
-def _legend_above(axes: Axes, columns: int) -> None:
-    """Where it can hide nothing."""
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9, borderaxespad=0.3,
-        columnspacing=1.2, handletextpad=0.4,
-    )  # fmt: skip
-
-
-def _percent(share: float) -> str:
-    if math.isnan(share):
-        return "?"
-    return f"{100 * share:.0f} %" if share in (0, 1) or 0.02 <= share < 0.995 else f"{100 * share:.1f} %"
-
-
 def detection(shown: Shown) -> Figure:
     """Bars: detected share of each attack, ours and the oracle's."""
     ours, oracle = shown.means
     title = (
-        f"{_percent(ours)} of attacks are caught on average; an oracle that knows the simulator catches "
-        f"{_percent(oracle)}"
+        f"{percent(ours)} of attacks are caught on average; an oracle that knows the simulator catches "
+        f"{percent(oracle)}"
     )
     figure, axes = _figure(shown, title, 8.0)
     order = sorted(
@@ -98,11 +73,11 @@ def detection(shown: Shown) -> Figure:
     at = np.arange(len(order))
     axes.barh(at + 0.2, [t.share for t in order], 0.38, color=BLUE, label="Scanward")
     axes.barh(
-        at - 0.2, [t.oracle for t in order], 0.38, color="#f3d9a4", edgecolor=ORANGE, hatch="////",
+        at - 0.2, [t.oracle for t in order], 0.38, color=PALE_ORANGE, edgecolor=ORANGE, hatch="////",
         linewidth=0.8, label="oracle (the ceiling)",
     )  # fmt: skip
     for y, tried in zip(at, order, strict=True):
-        axes.text(tried.share + 0.008, y + 0.2, _percent(tried.share), va="center", fontsize=8, color=BLUE)
+        axes.text(tried.share + 0.008, y + 0.2, percent(tried.share), va="center", fontsize=8, color=BLUE)
     axes.set_yticks(at, [f"{t.about}\n({t.attack})" for t in order])
     axes.set_ylim(-0.7, len(order) - 0.3)
     axes.set_xlim(0, 1.06)
@@ -110,7 +85,7 @@ def detection(shown: Shown) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(f"attacked examinations with an alert (%), at a budget of {100 * shown.plan.budget:g} %")
     axes.grid(axis="y", visible=False)
-    _legend_above(axes, 2)
+    legend_above(axes, 2)
     return figure
 
 
@@ -122,7 +97,7 @@ def scores(shown: Shown) -> Figure:
     real = [t for t in shown.attacks if t.family != "null" and t.tried]
     above = float(np.mean([np.mean(np.array(t.scores) > limit) for t in real]))
     title = (
-        f"{_percent(below)} of clean examinations stay under the threshold; on average {_percent(above)} of "
+        f"{percent(below)} of clean examinations stay under the threshold; on average {percent(above)} of "
         "the attacked lie above it, and the rule layers catch some of the rest"
     )
     figure, axes = _figure(shown, title, 8.0)
@@ -159,7 +134,7 @@ def scores(shown: Shown) -> Figure:
     axes.set_ylim(-1.6, len(rows) + 0.3)
     axes.set_xlabel("combined score of the strangest command concerned (nats; higher is stranger)")
     axes.grid(axis="y", visible=False)
-    _legend_above(axes, 5)
+    legend_above(axes, 5)
     return figure
 
 
@@ -194,9 +169,7 @@ def calibration(shown: Shown) -> Figure:
     )  # fmt: skip
     for scale, axis in ((axes.set_xscale, axes.xaxis), (axes.set_yscale, axes.yaxis)):
         scale("log")
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
-        axis.set_minor_formatter(NullFormatter())
+        log_percent(axis)
     axes.set_ylim(floor * 0.8, 1)
     axes.set_xlabel("budget: share of clean examinations that may alert (%)")
     axes.set_ylabel("observed share of clean examinations that alert (%)")
