@@ -37,7 +37,7 @@ from scanward.learning.benchmark.worlds import World, commands_of
 Histories = Sequence[Sequence[Command]]
 TUNING_ROWS = 8_000  # commands from which candidates learn
 ROWS = 24_000  # commands from which the chosen one learns; both bound time and memory
-HELD_BACK_MOST = 3_000  # clean commands held back, with as many spoilt ones
+HELD_BACK_MOST = 6_000  # clean commands held back, with as many spoilt ones
 CHUNK = 4_096  # commands answered at once
 REMEMBERED = 400_000  # commands whose answers are kept for the other rows of the same classifier
 TEMPERATURES = np.geomspace(0.05, 6.0, 61)  # the margins of a support vector machine want small ones
@@ -146,8 +146,8 @@ def temperature(logs: Floats, codes: Ints) -> float:
 class Taught:
     """One classifier after learning, for all contexts of a world.
 
-    ``held_back`` are the clean and the spoilt commands held back as the chosen candidate saw them, which had not learned
-    from them: (N, K) and (M, K) nats.
+    ``held_back`` are the clean and the spoilt commands held back as the chosen candidate saw them, which had not
+    learned from them: (N, K) and (M, K) nats.
     """
 
     table: FeatureTable
