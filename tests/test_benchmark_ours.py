@@ -197,3 +197,22 @@ def test_examinations_are_told_apart_by_identity_alone(world: World) -> None:
     assert made.judge([e.commands for e in one]) is not made.judge(
         [e.commands for e in world.tests[0].clean[:2]]
     )
+
+
+def test_a_device_that_changed_outweighs_what_it_was(world: World) -> None:
+    (test,) = world.tests
+    updated = tuple(
+        Examination(
+            e.identifier,
+            tuple(replace(c, parameters={**c.parameters, "ConvolutionKernel": "NEW"}) for c in e.commands),
+        )
+        for e in test.first
+    )
+    elsewhere = replace(world, tests=(replace(test, level=Level.SOFTWARE_UPDATE, first=updated),))
+    adapted = NAMES["Scanward, adapted"]
+    assert adapted.learn(world, 0, quiet).facts["each counted"] == 1
+    found = adapted.learn(elsewhere, 0, quiet)
+    assert found.facts["each counted"] == ours.COPIES
+    asked = [e.commands for e in updated[:5]]
+    assert all(a.objects for h in answers("Scanward", world, asked) for a in h)
+    assert not any(a.objects for h in found.scorer.answer(asked) for a in h)

@@ -24,6 +24,7 @@ from scanward.commands import (
     Judgement,
     LayerName,
     Severity,
+    Verdict,
 )
 from scanward.errors import LearningError
 from scanward.layers.base import Layer
@@ -45,6 +46,7 @@ PREFIXES = {
 BUDGET = 0.005  # of the onion itself; the benchmark sets its own thresholds and never asks it
 UNCALIBRATED = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
 GROUP = "Scanward"
+COPIES = 20  # tried on site 11: 23 % of clean examinations alerted with 1, 27 % with 5, 5 % with 20
 SETTINGS = Settings(budget=BUDGET)
 
 
@@ -185,10 +187,22 @@ def _without_learned(layer: LayerName) -> Callable[[World, int, Tick], Learned]:
 
 
 def _adapted(world: World, seed: int, tick: Tick) -> Learned:
-    """Layers and rules learned again with the first examinations of what is new; the combiner stays."""
+    """Layers and rules learned again with the first examinations of what is new; the combiner stays.
+
+    Where rules object to most of them though the device is known, the device itself has changed (new software), and
+    what it was told before outweighs them: then each counts ``COPIES`` times. On a new device that made it worse.
+    """
     made = made_of(world, seed, tick)
     (test,) = world.tests
-    together = (*world.learn, *test.first)
+    known = {c.device.key for c in commands_of(world.learn)}
+    judged = [(e, made.onion.judge_all(e.commands)) for e in test.first]
+    changed = [
+        any(j.verdict is not Verdict.RELEASE for j in told)
+        for e, told in judged
+        if e.commands[0].device.key in known
+    ]
+    copies = COPIES if changed and sum(changed) > len(changed) / 2 else 1
+    together = (*world.learn, *_repeated(test.first, copies))
     layers = learn_layers(together, made.settings, tick, made.methods)
     commands = commands_of(together)
     rules: tuple[Layer[Any], ...] = (
@@ -200,8 +214,21 @@ def _adapted(world: World, seed: int, tick: Tick) -> Learned:
     onion = Onion(
         layers[0].encoder, rules, *layers, made.onion.combiner, made.settings.budget, UNCALIBRATED, {}
     )
-    facts = {"adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations"}
+    facts = {
+        "adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations",
+        "each counted": copies,
+    }
     return Learned(OnionScorer(lambda hs: [onion.judge_all(h) for h in hs], onion), facts)
+
+
+def _repeated(examinations: Sequence[Examination], times: int) -> list[Examination]:
+    """Each examination so many times, every copy under a name of its own."""
+    out = list(examinations)
+    for i in range(1, times):
+        for e in examinations:
+            name = f"{e.identifier}/copy-{i}"
+            out.append(Examination(name, tuple(replace(c, examination=name) for c in e.commands)))
+    return out
 
 
 OURS: tuple[Method, ...] = (
