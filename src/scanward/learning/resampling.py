@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from scanward.errors import SettingsError
 
@@ -65,6 +66,45 @@ def interval(draws: Floats, level: float = LEVEL) -> Interval:
         return Interval(float(draws[0]), math.nan, math.nan)
     low, high = np.quantile(rest, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(draws[0]), float(low), float(high))
+
+
+def exact(hits: float, units: float, level: float = LEVEL) -> tuple[float, float]:
+    """Exact binomial interval of ``hits`` among ``units``; need not be whole numbers.
+
+    Clopper and Pearson, Biometrika 26:404, 1934. A bootstrap of all hits is (1, 1) however few they are; this
+    is not. (0, 1) where there are no units.
+    """
+    if units <= 0:
+        return 0.0, 1.0
+    hits = min(max(hits, 0.0), units)
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, hits, units - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, units - hits)) if hits < units else 1.0
+    return low, high
+
+
+def two_sided(draws: Floats) -> float:
+    """p-value of "no difference" from draws of a difference, the sample's own first: shape (1 + resamples,).
+
+    Twice the smaller share of draws on either side of 0, zeros on both sides, the sample itself counted on both
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, equation 4.11): at least
+    2 / (resamples + 1), never 0. NaN draws count on both sides; 1 when the sample's own is NaN.
+    """
+    if not len(draws) or not math.isfinite(draws[0]):
+        return 1.0
+    rest = draws[1:]
+    below, above = int((~(rest > 0)).sum()), int((~(rest < 0)).sum())
+    return min(1.0, 2 * (1 + min(below, above)) / (len(rest) + 1))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the order given: Holm, Scand J Statist 6:65, 1979."""
+    out = [1.0] * len(p)
+    least = 0.0
+    for place, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        least = max(least, min(1.0, (len(p) - place) * p[i]))
+        out[i] = least
+    return out
 
 
 def shares(drawn: Floats, hits: Floats, counts: Floats) -> Floats:
