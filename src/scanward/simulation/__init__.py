@@ -6,18 +6,23 @@ It shares no physics code with ``layers``; its constants were fixed, with source
 from scanward.simulation.attacks import ATTACKS, Attack
 from scanward.simulation.constants import MODELS, Model
 from scanward.simulation.donors import Donors
+from scanward.simulation.effects import Effect, effect_of
 from scanward.simulation.elements import ElementSpec, ProtocolSpec
+from scanward.simulation.held_out import HELD_OUT
 from scanward.simulation.protocols import PROTOCOLS
 from scanward.simulation.site import Site
 
 __all__ = [
     "ATTACKS",
+    "HELD_OUT",
     "MODELS",
     "PROTOCOLS",
     "Attack",
     "Donors",
+    "Effect",
     "ElementSpec",
     "Model",
     "ProtocolSpec",
     "Site",
+    "effect_of",
 ]

@@ -86,28 +86,28 @@ class Attack:
         return tuple(changed)
 
 
-def _put(examination: Examination, index: int, told: Parameters) -> Examination:
+def put(examination: Examination, index: int, told: Parameters) -> Examination:
     commands = list(examination.commands)
     commands[index] = replace(commands[index], parameters=told)
     return replace(examination, commands=tuple(commands))
 
 
-def _number(told: Parameters, name: str) -> float | None:
+def number(told: Parameters, name: str) -> float | None:
     value = told.get(name)
     return value if isinstance(value, float) else None
 
 
-def _set_current(command: Command, told: Parameters, ma: float, donors: Donors) -> None:
+def set_current(command: Command, told: Parameters, ma: float, donors: Donors) -> None:
     """A new mean current; its recorded extremes follow, and AEC limits give way only as far as they must."""
-    old = _number(told, "XRayTubeCurrentInmA")
+    old = number(told, "XRayTubeCurrentInmA")
     ma = donors.rounded(command, "XRayTubeCurrentInmA", ma)
     for name in CURRENTS[1:]:
-        value = _number(told, name)
+        value = number(told, name)
         if value is not None and old:
-            top = donors.top_current(command, _number(told, "KVP"))
+            top = donors.top_current(command, number(told, "KVP"))
             told[name] = donors.rounded(command, name, min(value * ma / old, top))
     told["XRayTubeCurrentInmA"] = ma
-    low, high = _number(told, "AECMinimumTubeCurrent"), _number(told, "AECMaximumTubeCurrent")
+    low, high = number(told, "AECMinimumTubeCurrent"), number(told, "AECMaximumTubeCurrent")
     if low is not None and low > ma:
         told["AECMinimumTubeCurrent"] = ma
     if high is not None and high < ma:
@@ -122,13 +122,13 @@ def _dose(factor: float) -> Change:
         """Dose times a factor by the current; what the tube cannot give, by rotation time, then pitch."""
         command = examination.commands[index]
         told = dict(command.parameters)
-        ma, kvp = _number(told, "XRayTubeCurrentInmA"), _number(told, "KVP")
+        ma, kvp = number(told, "XRayTubeCurrentInmA"), number(told, "KVP")
         if ma is None:  # a recording that holds only dose figures
             return _dose_figures(examination, index, factor, donors)
         top = max(donors.top_current(command, kvp), ma)
         need = factor * ma / top
         for name, larger in (("RevolutionTime", True), ("SpiralPitchFactor", False)):
-            value = _number(told, name)
+            value = number(told, name)
             if need <= 1 + TOLERANCE / 2 or value is None:
                 continue
             options = [o for o in donors.options(command, name) if (o > value if larger else o < value)]
@@ -142,11 +142,11 @@ def _dose(factor: float) -> Change:
         scale = effective_mas(told)
         assert before is not None
         assert scale is not None
-        _set_current(command, told, min(top, ma * factor * before / scale), donors)
+        set_current(command, told, min(top, ma * factor * before / scale), donors)
         reached = effective_mas(told)
         if reached is None or abs(reached / before / factor - 1) > TOLERANCE:
             return None
-        return _put(examination, index, recompute(command, told, donors))
+        return put(examination, index, recompute(command, told, donors))
 
     return change
 
@@ -154,10 +154,10 @@ def _dose(factor: float) -> Change:
 def _dose_figures(examination: Examination, index: int, factor: float, donors: Donors) -> Examination | None:
     command = examination.commands[index]
     told, names = dict(command.parameters), ("Exposure", "CTDIvol", "DLP")
-    present = [n for n in names if _number(told, n) is not None]
+    present = [n for n in names if number(told, n) is not None]
     for name in present:
         told[name] = donors.rounded(command, name, float(command.parameters[name]) * factor)
-    return _put(examination, index, told) if present else None
+    return put(examination, index, told) if present else None
 
 
 def _ma_alone(
@@ -166,14 +166,14 @@ def _ma_alone(
     """Current x3 (at least x2 where the tube ends), every dose figure left as it was."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    ma = _number(told, "XRayTubeCurrentInmA")
+    ma = number(told, "XRayTubeCurrentInmA")
     if ma is None or not ({"CTDIvol", "DLP", "Exposure"} & told.keys()):
         return None
-    new = min(3 * ma, donors.top_current(command, _number(told, "KVP")))
+    new = min(3 * ma, donors.top_current(command, number(told, "KVP")))
     if new < 2 * ma:
         return None
-    _set_current(command, told, new, donors)
-    return _put(examination, index, told)
+    set_current(command, told, new, donors)
+    return put(examination, index, told)
 
 
 def _tube_voltage(
@@ -182,13 +182,13 @@ def _tube_voltage(
     """Another tube voltage of the device at the same current; the dose figures follow the voltage."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    ma, kvp = _number(told, "XRayTubeCurrentInmA"), _number(told, "KVP")
+    ma, kvp = number(told, "XRayTubeCurrentInmA"), number(told, "KVP")
     others = [v for v in donors.options(command, "KVP") if v != kvp]
     others = [v for v in others if ma is None or ma <= donors.top_current(command, v)]
     if kvp is None or not others:
         return None
     told["KVP"] = others[int(rng.integers(len(others)))]
-    return _put(examination, index, recompute(command, told, donors))
+    return put(examination, index, recompute(command, told, donors))
 
 
 def _range(
@@ -197,19 +197,19 @@ def _range(
     """Range x3, at most the table's 2 m; DLP, time and end location follow."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    length, dlp = _number(told, "ScanLength"), _number(told, "DLP")
+    length, dlp = number(told, "ScanLength"), number(told, "DLP")
     if length is None:
         if dlp is None:
             return None
         told["DLP"] = donors.rounded(command, "DLP", RANGE_FACTOR * dlp)
-        return _put(examination, index, told)
+        return put(examination, index, told)
     new = donors.rounded(command, "ScanLength", min(RANGE_FACTOR * length, MAX_RANGE_MM))
-    if kind_of(command) == "SEQUENCED" and (total := _number(told, "TotalCollimationWidth")):
+    if kind_of(command) == "SEQUENCED" and (total := number(told, "TotalCollimationWidth")):
         new = float(round(int(new / total + 1e-6) * total, 6))
     if new < RANGE_AT_LEAST * length:
         return None
     told["ScanLength"] = new
-    return _put(examination, index, recompute(command, told, donors))
+    return put(examination, index, recompute(command, told, donors))
 
 
 def _rotation(
@@ -218,7 +218,7 @@ def _rotation(
     """Another rotation time at the same current: dose, time and speed follow; AEC does not compensate."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    value = _number(told, "RevolutionTime")
+    value = number(told, "RevolutionTime")
     if not value:
         return None
     options = [
@@ -227,7 +227,7 @@ def _rotation(
     if not options:
         return None
     told["RevolutionTime"] = options[int(rng.integers(len(options)))]
-    return _put(examination, index, recompute(command, told, donors))
+    return put(examination, index, recompute(command, told, donors))
 
 
 def _tilt(
@@ -236,13 +236,13 @@ def _tilt(
     """The gantry tilted 10 to 25 degrees further, either way."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    value = _number(told, "GantryDetectorTilt")
+    value = number(told, "GantryDetectorTilt")
     if value is None:
         return None
     by = round(rng.uniform(TILT_LOW, TILT_HIGH) * 2) / 2 * (1 if rng.random() < 0.5 else -1)
     new = value + by if abs(value + by) <= TILT_MAX else value - by
     told["GantryDetectorTilt"] = float(new)
-    return _put(examination, index, told)
+    return put(examination, index, told)
 
 
 def _phantom_or_field(
@@ -254,7 +254,7 @@ def _phantom_or_field(
     swaps: list[str] = []
     if told.get("CTDIwPhantomType") in (HEAD_PHANTOM, BODY_PHANTOM) and kind_of(command) != LOCALIZER:
         swaps.append("phantom")
-    field = _number(told, "DataCollectionDiameter")
+    field = number(told, "DataCollectionDiameter")
     others = [
         v for v in donors.options(command, "DataCollectionDiameter") if field is not None and v != field
     ]
@@ -264,13 +264,13 @@ def _phantom_or_field(
         return None
     if swaps[int(rng.integers(len(swaps)))] == "phantom":
         told["CTDIwPhantomType"] = BODY_PHANTOM if told["CTDIwPhantomType"] == HEAD_PHANTOM else HEAD_PHANTOM
-        return _put(examination, index, recompute(command, told, donors))
+        return put(examination, index, recompute(command, told, donors))
     new = others[int(rng.integers(len(others)))]
     told["DataCollectionDiameter"] = new
-    shown = _number(told, "ReconstructionDiameter")
+    shown = number(told, "ReconstructionDiameter")
     if shown is not None:
         told["ReconstructionDiameter"] = min(shown, new)
-    return _put(examination, index, told)
+    return put(examination, index, told)
 
 
 def _mixed(
@@ -296,17 +296,17 @@ def _mixed(
             told[names[i]] = other.parameters[names[i]]
             if names[i] == "TotalCollimationWidth" and "SingleCollimationWidth" in other.parameters:
                 told["SingleCollimationWidth"] = other.parameters["SingleCollimationWidth"]
-        ma = _number(told, "XRayTubeCurrentInmA")
+        ma = number(told, "XRayTubeCurrentInmA")
         if ma is not None:
-            _set_current(command, told, min(ma, donors.top_current(command, _number(told, "KVP"))), donors)
-        shown, field = _number(told, "ReconstructionDiameter"), _number(told, "DataCollectionDiameter")
+            set_current(command, told, min(ma, donors.top_current(command, number(told, "KVP"))), donors)
+        shown, field = number(told, "ReconstructionDiameter"), number(told, "DataCollectionDiameter")
         if shown is not None and field is not None:
             told["ReconstructionDiameter"] = min(shown, field)
-        return _put(examination, index, recompute(command, told, donors))
+        return put(examination, index, recompute(command, told, donors))
     return None
 
 
-def _objective(command: Command) -> tuple[str | None, ...]:
+def objective_of(command: Command) -> tuple[str | None, ...]:
     procedure, body = command.text("RequestedProcedureDescription"), command.text("BodyPartExamined")
     return (procedure, body) if procedure or body else (command.text("ProtocolName"),)
 
@@ -316,13 +316,13 @@ def _wrong_objective(
 ) -> Examination | None:
     """A whole, correct command of another objective, sent under this examination's context."""
     command = examination.commands[index]
-    mine = _objective(command)
+    mine = objective_of(command)
     if not any(mine):
         return None
     for other in donors.pick(command, rng):
-        theirs = _objective(other)
+        theirs = objective_of(other)
         if all(a != b for a, b in zip(mine, theirs, strict=False)) and all(theirs):
-            return _put(examination, index, dict(other.parameters))
+            return put(examination, index, dict(other.parameters))
     return None
 
 
@@ -334,7 +334,7 @@ def _adult_on_child(
     body = command.text("BodyPartExamined") or command.text("ProtocolName")
     for other in donors.pick(command, rng, donors.adults):
         if body is not None and body in (other.text("BodyPartExamined"), other.text("ProtocolName")):
-            return _put(examination, index, dict(other.parameters))
+            return put(examination, index, dict(other.parameters))
     return None
 
 
@@ -351,7 +351,7 @@ def _position(
         told["PatientPosition"] = ("FF" if value[:2] == "HF" else "HF") + value[2]
     else:
         told["PatientPosition"] = value[:2] + ("P" if value[2] == "S" else "S")
-    return _put(examination, index, told)
+    return put(examination, index, told)
 
 
 FORGEABLE = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
@@ -410,10 +410,10 @@ def _null(
     """Nothing: the same choice, the same re-computation and re-rounding."""
     command = examination.commands[index]
     told = dict(command.parameters)
-    ma = _number(told, "XRayTubeCurrentInmA")
+    ma = number(told, "XRayTubeCurrentInmA")
     if ma is not None:
-        _set_current(command, told, ma, donors)
-    return _put(examination, index, recompute(command, told, donors))
+        set_current(command, told, ma, donors)
+    return put(examination, index, recompute(command, told, donors))
 
 
 # --- where each makes sense -------------------------------------------------------------------------------
@@ -421,11 +421,11 @@ def _any(examination: Examination, index: int) -> bool:
     return True
 
 
-def _exposing(examination: Examination, index: int) -> bool:
+def exposing(examination: Examination, index: int) -> bool:
     return kind_of(examination.commands[index]) != LOCALIZER
 
 
-def _imaging(examination: Examination, index: int) -> bool:
+def imaging(examination: Examination, index: int) -> bool:
     return kind_of(examination.commands[index]) not in (LOCALIZER, STATIONARY)
 
 
@@ -435,7 +435,7 @@ def _moving(examination: Examination, index: int) -> bool:
 
 def _of_child(examination: Examination, index: int) -> bool:
     age = examination.commands[index].number("PatientAge")
-    return age is not None and age < 13 and _imaging(examination, index)
+    return age is not None and age < 13 and imaging(examination, index)
 
 
 def _known_patient(examination: Examination, index: int) -> bool:
@@ -445,33 +445,33 @@ def _known_patient(examination: Examination, index: int) -> bool:
 def dose_attack(factor: float) -> Attack:
     """The dose attack at any factor (those of the catalogue are 0.3, 1.5, 3 and 8)."""
     return Attack(
-        f"dose_x{factor:g}", "dose", f"dose x{factor:g}, all figures consistent", _dose(factor), _exposing
+        f"dose_x{factor:g}", "dose", f"dose x{factor:g}, all figures consistent", _dose(factor), exposing
     )
 
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
-        Attack("null", "null", "nothing changed, same construction", _null, _exposing),
-        Attack("dose_x0.3", "dose", "dose x0.3, all figures consistent", _dose(0.3), _exposing),
-        Attack("dose_x1.5", "dose", "dose x1.5, all figures consistent", _dose(1.5), _exposing),
-        Attack("dose_x3", "dose", "dose x3, all figures consistent", _dose(3.0), _exposing),
-        Attack("dose_x8", "dose", "dose x8, all figures consistent", _dose(8.0), _exposing),
+        Attack("null", "null", "nothing changed, same construction", _null, exposing),
+        Attack("dose_x0.3", "dose", "dose x0.3, all figures consistent", _dose(0.3), exposing),
+        Attack("dose_x1.5", "dose", "dose x1.5, all figures consistent", _dose(1.5), exposing),
+        Attack("dose_x3", "dose", "dose x3, all figures consistent", _dose(3.0), exposing),
+        Attack("dose_x8", "dose", "dose x8, all figures consistent", _dose(8.0), exposing),
         Attack(
             "ma_x3_dose_kept",
             "forged dose",
             "mA x3, dose figures as they were",
             _ma_alone,
-            _exposing,
+            exposing,
             ("dose",),
         ),
-        Attack("tube_voltage", "technique", "another kV at the same mA", _tube_voltage, _exposing),
+        Attack("tube_voltage", "technique", "another kV at the same mA", _tube_voltage, exposing),
         Attack("range_x3", "range", "three times the range, up to 2 m", _range, _moving),
-        Attack("rotation_time", "technique", "another rotation time at the same mA", _rotation, _exposing),
+        Attack("rotation_time", "technique", "another rotation time at the same mA", _rotation, exposing),
         Attack("tilt", "mechanical", "gantry tilted 10-25 degrees", _tilt, _any, ()),
-        Attack("phantom_or_fov", "swap", "phantom or field of view swapped", _phantom_or_field, _exposing),
-        Attack("mixed_fields", "mixed", "3-6 fields of another command", _mixed, _exposing),
-        Attack("wrong_objective", "context", "right command, wrong objective", _wrong_objective, _imaging),
+        Attack("phantom_or_fov", "swap", "phantom or field of view swapped", _phantom_or_field, exposing),
+        Attack("mixed_fields", "mixed", "3-6 fields of another command", _mixed, exposing),
+        Attack("wrong_objective", "context", "right command, wrong objective", _wrong_objective, imaging),
         Attack("adult_on_child", "context", "adult settings on a child", _adult_on_child, _of_child),
         Attack("position", "mechanical", "head/feet or prone/supine swapped", _position, _any),
         Attack(

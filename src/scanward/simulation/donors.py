@@ -20,13 +20,15 @@ from scanward.simulation.new_models import NEW_MODELS
 from scanward.simulation.physics import consequences, kvp_ratio, max_ma
 
 CURRENTS = ("XRayTubeCurrentInmA", "MaximumXRayTubeCurrent", "MinimumXRayTubeCurrent")
+COLLIMATION = ("SingleCollimationWidth", "TotalCollimationWidth")  # mm; changed together
 _STEPS = (50.0, 25.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001, 1e-4, 1e-6)
 _ROUNDED = (
     *CURRENTS, "Exposure", "ExposureTimeInms", "CTDIvol", "DLP", "ScanLength", "TableSpeed",
     "TableFeedPerRotation",
     "AcquisitionStartLocation", "AcquisitionEndLocation", "AECMaximumTubeCurrent", "AECMinimumTubeCurrent",
-    "GantryDetectorTilt",
+    "GantryDetectorTilt", "TableHeight", "NoiseIndex", "QualityReferenceMAs",
 )  # fmt: skip
+_SEEN = ("SliceThickness", "ConvolutionKernel", "FilterType", "ContrastBolusAgent")
 _OPTIONS = ("KVP", "RevolutionTime", "SpiralPitchFactor", "DataCollectionDiameter")
 _MODELS = {f"{m.manufacturer.casefold()}|{m.name.casefold()}": m for m in (*MODELS, *NEW_MODELS)}
 
@@ -53,6 +55,8 @@ class Donors:
         self._values: dict[tuple[str, str, str], set[float]] = defaultdict(set)
         self._top: dict[tuple[str, float], float] = defaultdict(float)
         self._options: dict[tuple[str, str], set[float]] = defaultdict(set)
+        self._seen: dict[tuple[str, str, str], set[Value]] = defaultdict(set)
+        self._beams: dict[tuple[str, str], set[tuple[float, float]]] = defaultdict(set)
         self.children: list[int] = []
         self.adults: list[int] = []
         for e, examination in enumerate(self.examinations):
@@ -83,6 +87,12 @@ class Donors:
             value = command.parameters.get(name)
             if isinstance(value, float):
                 self._options[key, name].add(value)
+        for name in _SEEN:
+            if (value := command.parameters.get(name)) is not None:
+                self._seen[key, kind, name].add(value)
+        single, total = (command.parameters.get(name) for name in COLLIMATION)
+        if isinstance(single, float) and isinstance(total, float):
+            self._beams[key, kind].add((single, total))
         kvp = command.parameters.get("KVP")
         for name in (*CURRENTS, "AECMaximumTubeCurrent"):
             value = command.parameters.get(name)
@@ -127,6 +137,16 @@ class Donors:
         if name == "KVP" and len(seen) < 2:
             seen |= {80.0, 100.0, 120.0, 140.0}  # what CT tubes commonly offer
         return sorted(seen)
+
+    def seen(self, command: Command, name: str) -> list[Value]:
+        """Values that commands of the same device and type had in a field, in a fixed order."""
+        return sorted(
+            self._seen.get((command.device.key, kind_of(command), name), ()), key=lambda v: (str(type(v)), v)
+        )
+
+    def beams(self, command: Command) -> list[tuple[float, float]]:
+        """(SingleCollimationWidth, TotalCollimationWidth) of commands of the same device and type (mm)."""
+        return sorted(self._beams.get((command.device.key, kind_of(command)), ()))
 
     def top_current(self, command: Command, kvp: float | None) -> float:
         """The largest current at a tube voltage: the maker's, or the largest ever seen (mA)."""
