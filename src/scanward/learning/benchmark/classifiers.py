@@ -87,7 +87,10 @@ class Logistic(OneByOne):
             return LogisticRegression(C=self.strength, max_iter=ITERATIONS, tol=1e-3).fit(rows, y)
 
     def _answer(self, model: Any, rows: Floats) -> Floats:
-        return np.asarray(model.predict_log_proba(rows))
+        logits = np.asarray(model.decision_function(rows))
+        if logits.ndim == 1:  # of two classes scikit-learn tells one logit
+            logits = np.column_stack([np.zeros(len(logits)), logits])
+        return log_softmax(logits)
 
 
 class NaiveBayes(OneByOne):
