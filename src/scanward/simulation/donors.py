@@ -174,6 +174,7 @@ class Donors:
 
 _FINE = {
     **dict.fromkeys((*CURRENTS, "Exposure", "ExposureTimeInms", "AECMaximumTubeCurrent", "ScanLength"), 1.0),
+    "TableHeight": 1.0, "NoiseIndex": 0.5, "QualityReferenceMAs": 1.0,
     "GantryDetectorTilt": 0.5, "AcquisitionStartLocation": 0.5, "AcquisitionEndLocation": 0.5,
 }  # fmt: skip
 
