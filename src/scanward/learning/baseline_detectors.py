@@ -304,11 +304,16 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method and its grid: the candidates among which tuning chooses, as many for every method."""
+    """A method and its grid: the candidates among which tuning chooses, as many for every method.
+
+    ``make(seed, **candidate)`` makes a detector, ``make(seed, places, **candidate)`` where it ``sees_places``: which
+    columns of a row belong to which field (``baselines.Place``).
+    """
 
     name: str
     make: Callable[..., Detector]
     grid: tuple[Mapping[str, Any], ...]
+    sees_places: bool = False
 
 
 BASELINES: dict[str, Baseline] = {

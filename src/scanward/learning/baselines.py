@@ -9,10 +9,11 @@ kept.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from scanward.learning.corruptions import SPOILERS, Workshop, spoil
 HELD_BACK = 0.25  # share of the learning examinations on which candidates are compared
 RARE_SHARE, RARE_COUNT = 0.002, 5  # a category seen in less than both is merged with the other rare ones
 FARTHEST = 30.0  # standard deviations beyond which a value is cut: it is as strange as can be
+CHUNK = 4_096  # commands scored at once: rows are wide
 TUNED_TO = 0.05  # candidates are compared by their mean detection up to this false-alert rate
 
 
@@ -38,6 +40,17 @@ class _Column:
     spread: float = 1.0
     log: bool = False
     numeric: bool = True
+
+
+class Place(NamedTuple):
+    """Columns of one field in a row: ``at`` to ``at + width``, the last of which says that it is missing."""
+
+    name: str
+    numeric: (
+        bool  # a number and whether it is missing; otherwise a column a category, the last but one for rare
+    )
+    at: int
+    width: int
 
 
 class FeatureTable:
@@ -80,29 +93,56 @@ class FeatureTable:
             )
         return cls(columns)
 
-    def rows(self, commands: Sequence[Command]) -> Rows:
-        """(N, width), finite. A missing number stands at the mean with its missing column set."""
-        out = np.zeros((len(commands), self.width))
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where each field stands in a row, in order."""
+        out = []
         at = 0
         for column in self.columns:
+            width = 2 if column.numeric else len(column.values) + 2
+            out.append(Place(column.name, column.numeric, at, width))
+            at += width
+        return tuple(out)
+
+    def values(self, commands: Sequence[Command]) -> Rows:
+        """(N, number of fields): standardised numbers and the places of categories, NaN where a field is missing."""
+        out = np.full((len(commands), len(self.columns)), np.nan)
+        for j, column in enumerate(self.columns):
             if column.numeric:
                 for i, command in enumerate(commands):
                     value = command.number(column.name)
-                    if value is None or not np.isfinite(value):
-                        out[i, at + 1] = 1.0
+                    if value is None or not math.isfinite(value):
                         continue
                     if column.log:
-                        value = float(np.log(max(value, 1e-9)))
-                    out[i, at] = np.clip((value - column.mean) / column.spread, -FARTHEST, FARTHEST)
-                at += 2
+                        value = math.log(max(value, 1e-9))
+                    out[i, j] = (value - column.mean) / column.spread
+                out[:, j] = np.clip(out[:, j], -FARTHEST, FARTHEST)
                 continue
             place = {value: k for k, value in enumerate(column.values)}
-            rare, missing = len(column.values), len(column.values) + 1
+            rare = len(column.values)
             for i, command in enumerate(commands):
                 text = command.text(column.name)
-                out[i, at + (missing if text is None else place.get(text, rare))] = 1.0
-            at += missing + 1
+                if text is not None:
+                    out[i, j] = place.get(text, rare)
         return out
+
+    def spread_out(self, values: Rows) -> Rows:
+        """``values`` as rows: (N, number of fields) -> (N, width), finite."""
+        out = np.zeros((len(values), self.width))
+        every = np.arange(len(values))
+        for j, place in enumerate(self.places):
+            missing = np.isnan(values[:, j])
+            if place.numeric:
+                out[:, place.at] = np.where(missing, 0.0, values[:, j])
+                out[:, place.at + 1] = missing
+            else:
+                code = np.where(missing, place.width - 1, values[:, j]).astype(np.int64)
+                out[every, place.at + code] = 1.0
+        return out
+
+    def rows(self, commands: Sequence[Command]) -> Rows:
+        """(N, width), finite. A missing number stands at the mean with its missing column set."""
+        return self.spread_out(self.values(commands))
 
 
 @dataclass(frozen=True)
@@ -118,7 +158,37 @@ class Tuned:
 
     def score(self, commands: Sequence[Command]) -> list[float]:
         """Strangeness of each command by itself, higher is stranger."""
-        return [float(s) for s in self.detector.score(self.table.rows(commands))] if commands else []
+        return [float(s) for s in self.scores_of(commands)]
+
+    def scores_of(self, commands: Sequence[Command]) -> Rows:
+        """The same as an array, some commands at a time, so that long lists stay small: (N,)."""
+        parts = [np.zeros(0)]
+        for at in range(0, len(commands), CHUNK):
+            found = self.detector.score(self.table.rows(commands[at : at + CHUNK]))
+            parts.append(np.asarray(found, dtype=np.float64))
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Commands for choosing: ``early`` ones to learn from, later ``clean`` ones and the same ones ``spoilt``."""
+
+    early: list[Command]
+    clean: list[Command]
+    spoilt: list[Command]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Rows that all baselines with (or without) the context columns share."""
+
+    context: bool
+    early: FeatureTable
+    early_rows: Rows
+    clean_rows: Rows
+    spoilt_rows: Rows
+    table: FeatureTable
+    rows: Rows
 
 
 def low_rate_detection(clean: Sequence[float], spoilt: Sequence[float], most: float = TUNED_TO) -> float:
@@ -152,6 +222,60 @@ def validation(
     return clean, spoilt
 
 
+def held_back_commands(learn: Sequence[Examination], seed: int) -> HeldBack:
+    """The last quarter of the learning examinations as clean and spoilt commands, and those before it."""
+    cut = int(len(learn) * (1 - HELD_BACK))
+    first, later = learn[:cut], learn[cut:]
+    clean, spoilt = validation(later, first, seed)
+    return HeldBack([c for e in first for c in e.commands], clean, spoilt)
+
+
+def lay_out(learn: Sequence[Examination], held_back: HeldBack, *, context: bool) -> Ground:
+    """Rows for choosing (columns from the earlier commands alone) and for the one that is kept."""
+    early = FeatureTable.learn(held_back.early, context=context)
+    everything = [c for e in learn for c in e.commands]
+    final = FeatureTable.learn(everything, context=context)
+    return Ground(
+        context,
+        early,
+        early.rows(held_back.early),
+        early.rows(held_back.clean),
+        early.rows(held_back.spoilt),
+        final,
+        final.rows(everything),
+    )
+
+
+def made(baseline: Baseline, table: FeatureTable, seed: int, candidate: Mapping[str, Any]) -> Detector:
+    """A detector, still to be learned; told the places of fields where it asks for them."""
+    if baseline.sees_places:
+        return baseline.make(seed, table.places, **candidate)
+    return baseline.make(seed, **candidate)
+
+
+def choose(
+    baseline: Baseline, ground: Ground, seed: int, tick: Callable[[int], None] = lambda _n: None
+) -> Tuned:
+    """The best of the baseline's candidates, learned again from everything; ``tick`` counts what was learned."""
+    compared = []
+    for n, candidate in enumerate(baseline.grid):
+        tick(n)
+        detector = made(baseline, ground.early, seed, candidate)
+        try:
+            detector.fit(ground.early_rows)
+        except LearningError:
+            compared.append((candidate, 0.0))  # these rows do not allow it: another is kept, if any can be
+            continue
+        told = low_rate_detection(
+            detector.score(ground.clean_rows).tolist(), detector.score(ground.spoilt_rows).tolist()
+        )
+        compared.append((candidate, told))
+    tick(len(baseline.grid))
+    chosen = max(compared, key=lambda pair: pair[1])[0]
+    detector = made(baseline, ground.table, seed, chosen).fit(ground.rows)
+    return Tuned(baseline.name, ground.context, ground.table, detector, chosen, tuple(compared))
+
+
 def tune(
     learn: Sequence[Examination],
     *,
@@ -169,30 +293,14 @@ def tune(
     LearningError
         When there is too little to hold back a part for the comparison.
     """
-    cut = int(len(learn) * (1 - HELD_BACK))
-    first, held_back = learn[:cut], learn[cut:]
-    clean, spoilt = validation(held_back, first, seed)
+    held_back = held_back_commands(learn, seed)
     wanted = [(BASELINES[n], c) for c in contexts for n in names]
     out: list[Tuned] = []
     for context in sorted({c for _, c in wanted}):
-        early = [c for e in first for c in e.commands]
-        table = FeatureTable.learn(early, context=context)
-        rows, clean_rows, spoilt_rows = table.rows(early), table.rows(clean), table.rows(spoilt)
-        everything = [c for e in learn for c in e.commands]
-        final = FeatureTable.learn(everything, context=context)
-        final_rows = final.rows(everything)
+        ground = lay_out(learn, held_back, context=context)
         for baseline in (b for b, c in wanted if c == context):
             tick(_label(baseline, context), len(out) / len(wanted))
-            compared = []
-            for candidate in baseline.grid:
-                detector = baseline.make(seed, **candidate).fit(rows)
-                told = low_rate_detection(
-                    detector.score(clean_rows).tolist(), detector.score(spoilt_rows).tolist()
-                )
-                compared.append((candidate, told))
-            chosen = max(compared, key=lambda pair: pair[1])[0]
-            detector = baseline.make(seed, **chosen).fit(final_rows)
-            out.append(Tuned(baseline.name, context, final, detector, chosen, tuple(compared)))
+            out.append(choose(baseline, ground, seed))
     return out
 
 
