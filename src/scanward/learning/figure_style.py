@@ -49,6 +49,14 @@ def drawing() -> Iterator[None]:
         yield
 
 
+def settled(figure: Figure) -> Figure:
+    """Laid out once and for all: otherwise every file that it is saved to lays it out again."""
+    with drawing():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
 def encoded(figure: Figure, ending: str, title: str, about: str) -> bytes:
     """The figure as a file: ``ending`` is svg or png, ``about`` stands in its metadata."""
     metadata: dict[str, Any] = {"Title": title, "Description": about}
