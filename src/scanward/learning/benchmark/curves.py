@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scanward.learning.benchmark.answers import Bools, Floats, Ints, Told
+from scanward.learning.benchmark.answers import Floats, Ints, Told
 from scanward.learning.benchmark.drawn import Mean, Stratum, add_detection, share, stratum_of, together
 from scanward.learning.resampling import LEVEL, RESAMPLES, Interval, crossing, exact
 
@@ -31,6 +31,7 @@ class Ranked:
     cases: Ints
     case_units: Ints
     which: Ints  # place of a case's attack in the names given
+    attacks: int
 
 
 def ranked(told: Told, names: Sequence[str]) -> Ranked:
@@ -40,52 +41,54 @@ def ranked(told: Told, names: Sequence[str]) -> Ranked:
     values, place = np.unique(every, return_inverse=True)
     rank = place.reshape(-1) + len(values) * np.concatenate([told.clean_objects, objects])
     count = len(told.clean_scores)
-    return Ranked(rank[:count].astype(np.int64), rank[count:].astype(np.int64), units, which)
+    return Ranked(rank[:count].astype(np.int64), rank[count:].astype(np.int64), units, which, len(names))
 
 
-@dataclass(frozen=True)
-class Areas:
-    """Of one world, in every draw (1 + DRAWS,): AUROC of each attack, AUPR at each prevalence."""
+def areas(
+    stratum: Stratum, told: Told, ranks: Ranked, prevalences: Sequence[float]
+) -> tuple[list[Floats], dict[float, Floats]]:
+    """AUROC of each attack and AUPR at each prevalence, of one world in every draw (1 + DRAWS,).
 
-    auroc: list[Floats]
-    aupr: dict[float, Floats]
-    beaten: Bools  # cases that some clean command ties or beats (in the sample)
-    clean_units: int
-
-
-def areas(stratum: Stratum, told: Told, names: Sequence[str], prevalences: Sequence[float]) -> Areas:
-    """AUROC = P(case above clean command) + P(tie) / 2; AUPR = sum of precision x step of recall.
+    AUROC = P(case above clean command) + P(tie) / 2; AUPR = sum of precision x step of recall.
 
     Precision in the mix where each attack makes an equal part of the prevalence ``p``: p TPR / (p TPR + (1 - p) FPR)
     (Saito and Rehmsmeier, PLoS ONE 10:e0118432, 2015), without interpolation, ties together.
     """
-    told_ranks = ranked(told, names)
     weights = stratum.weights[:, : 1 + DRAWS]
-    order = np.argsort(-told_ranks.clean, kind="stable")
-    descending = -told_ranks.clean[order]
-    seen = np.cumsum(weights[stratum.places(told.clean_units[order])], axis=0, dtype=np.float64)
-    beyond = np.concatenate([np.zeros((1, weights.shape[1])), seen / seen[-1]])
-    by = np.argsort(-told_ranks.cases, kind="stable")
-    cases, which = told_ranks.cases[by], told_ranks.which[by]
-    drawn = weights[stratum.places(told_ranks.case_units[by])].astype(np.float64)
+    order = np.argsort(-ranks.clean, kind="stable")
+    descending = -ranks.clean[order]
+    by = np.argsort(-ranks.cases, kind="stable")
+    cases, which = ranks.cases[by], ranks.which[by]
+    drawn = weights[stratum.places(ranks.case_units[by])].astype(np.float64)
     at_least = np.searchsorted(descending, -cases, "right")
     above = np.searchsorted(descending, -cases, "left")
-    worse = (beyond[at_least] + beyond[above]) / 2  # share of clean commands at or above, ties by half
+    # Clean commands are summed between the places where a case stands, for there alone are they asked for.
+    asked, place = np.unique(np.concatenate([[0], at_least, above]), return_inverse=True)
+    starts = asked[asked < len(order)]
+    between = np.add.reduceat(weights[stratum.places(told.clean_units[order])], starts, axis=0)
+    beyond = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(between, axis=0, dtype=np.float64)])
+    clean = beyond[-1]
+    beyond = share(beyond, clean)  # NaN in a draw of examinations that hold no command
+    at_least_share, above_share = np.split(beyond[place.reshape(-1)[1:]], 2)
+    worse = (at_least_share + above_share) / 2  # share of clean commands at or above, ties by half
     auroc = []
-    for k in range(len(names)):
+    for k in range(ranks.attacks):
         mine = which == k
-        auroc.append(share((drawn[mine] * (1 - worse[mine])).sum(axis=0), drawn[mine].sum(axis=0)))
-    recall = np.cumsum(_equal(drawn, which, len(names)), axis=0)
+        of = drawn[mine]
+        auroc.append(share(np.einsum("md,md->d", of, 1 - worse[mine]), of.sum(axis=0)))
+    recall = np.cumsum(_equal(drawn, which, ranks.attacks), axis=0)
     last = np.append(np.flatnonzero(np.diff(cases)), len(cases) - 1)  # last case of each run of ties
-    found, false = recall[last], beyond[at_least[last]]
+    found, false = recall[last], at_least_share[last]
     steps = np.diff(found, axis=0, prepend=0.0)
     aupr = {
         p: np.where(
-            found[-1] > 0, (steps * _or_zero(p * found, p * found + (1 - p) * false)).sum(axis=0), np.nan
+            (found[-1] > 0) & (clean > 0),
+            (steps * _or_zero(p * found, p * found + (1 - p) * false)).sum(axis=0),
+            np.nan,
         )
         for p in prevalences
     }
-    return Areas(auroc, aupr, at_least > 0, len(np.unique(told.clean_units)))
+    return auroc, aupr
 
 
 def _or_zero(above: Floats, below: Floats) -> Floats:
@@ -101,12 +104,11 @@ def _equal(drawn: Floats, which: Ints, attacks: int) -> Floats:
     return out
 
 
-def roc(stratum: Stratum, told: Told, names: Sequence[str]) -> Floats:
+def roc(stratum: Stratum, told: Told, ranks: Ranked) -> Floats:
     """Mean detection where at most so many clean test examinations alert, (len(FALSE_ALERTS), 1 + DRAWS).
 
     The threshold is found on the test itself in each draw, as curves are; the conformal one is another figure.
     """
-    ranks = ranked(told, names)
     top = np.full(stratum.units, -1, np.int64)
     np.maximum.at(top, told.clean_units, ranks.clean)
     present = np.unique(told.clean_units)
@@ -122,7 +124,7 @@ def roc(stratum: Stratum, told: Told, names: Sequence[str]) -> Floats:
     by = np.argsort(-ranks.cases, kind="stable")
     drawn = weights[stratum.places(ranks.case_units[by])].astype(np.float64)
     found = np.concatenate(
-        [np.zeros((1, weights.shape[1])), np.cumsum(_equal(drawn, ranks.which[by], len(names)), axis=0)]
+        [np.zeros((1, weights.shape[1])), np.cumsum(_equal(drawn, ranks.which[by], ranks.attacks), axis=0)]
     )
     descending = -ranks.cases[by]
     columns = np.arange(weights.shape[1])

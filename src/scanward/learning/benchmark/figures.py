@@ -21,6 +21,7 @@ from scanward.learning.benchmark.curves import (
     areas,
     perfect_aupr,
     perfect_auroc,
+    ranked,
     roc,
 )
 from scanward.learning.benchmark.drawn import (
@@ -276,15 +277,16 @@ class _Measured:
         self.mean("holds", budget).add(world, 1000 * share(caught, stratum.counts(units)), units, any_hit)
 
     def _curves(self, world: int, stratum: Stratum, told: Told, names: Sequence[str]) -> None:
-        found = areas(stratum, told, names, PREVALENCES)
+        ranks = ranked(told, names)
+        auroc, aupr = areas(stratum, told, ranks, PREVALENCES)
         draws = min(DRAWS, stratum.draws)
         units = np.concatenate([told.attacks[n].units for n in names])
-        for name, drawn in zip(names, found.auroc, strict=True):
+        for name, drawn in zip(names, auroc, strict=True):
             mine = told.attacks[name].units
             self.mean("auroc", name, draws=draws).add(world, drawn, mine, np.ones(len(mine), np.bool_))
-        for prevalence, drawn in found.aupr.items():
+        for prevalence, drawn in aupr.items():
             self.mean("aupr", prevalence, draws=draws).add(world, drawn, units, np.ones(len(units), np.bool_))
-        for k, drawn in enumerate(roc(stratum, told, names)):
+        for k, drawn in enumerate(roc(stratum, told, ranks)):
             self.mean("roc", k, draws=draws).add(world, drawn, units, np.ones(len(units), np.bool_))
 
     # --- after the last world
