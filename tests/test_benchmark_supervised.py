@@ -15,7 +15,7 @@ from scipy.stats import genpareto
 
 from scanward.commands import Command, Context, Examination, Told
 from scanward.errors import LearningError, SettingsError
-from scanward.learning.benchmark import classifiers, serial, supervised
+from scanward.learning.benchmark import classifiers, serial, sharing, supervised
 from scanward.learning.benchmark.answers import Answer, Floats, Kind, Learned, Method
 from scanward.learning.benchmark.attack_trained import attack_trained, attacked_commands
 from scanward.learning.benchmark.classifiers import CLASSIFIERS, ClassifierKind, LinearMachine, NaiveBayes
@@ -30,7 +30,7 @@ from scanward.learning.benchmark.contexts import (
     Classes,
     ContextField,
 )
-from scanward.learning.benchmark.sharing import Last
+from scanward.learning.benchmark.sharing import Last, Remembered
 from scanward.learning.benchmark.supervised import ALL, ANY, CLEAN_ONLY, Taught, mixed, temperature
 from scanward.learning.benchmark.tails import Tail, pareto
 from scanward.learning.benchmark.worlds import World, commands_of
@@ -429,13 +429,16 @@ def test_the_temperature_undoes_boasting() -> None:
 def test_what_is_kept_is_bounded_and_belongs_to_its_commands(
     world: World, later: list[Examination], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught: Taught = replace(supervised.taught_of(world, CLASSIFIERS["naive Bayes"], 0, nothing), kept={})
-    monkeypatch.setattr(supervised, "REMEMBERED", 60)
+    taught: Taught = replace(
+        supervised.taught_of(world, CLASSIFIERS["naive Bayes"], 0, nothing), kept=Remembered()
+    )
+    monkeypatch.setattr(sharing, "REMEMBERED", 60)
     for at in range(0, 40, 5):
         histories = [e.commands for e in later[at : at + 5]]
-        assert (taught.of(histories) == taught.nats([c for h in histories for c in h])).all()
-        assert (taught.of(histories) == taught.nats([c for h in histories for c in h])).all()
-        assert sum(map(len, taught.kept)) <= 60
+        first = taught.of(histories)
+        assert (first == taught.nats([c for h in histories for c in h])).all()
+        assert taught.of(histories) is first
+        assert sum(map(len, taught.kept.kept)) <= 60
 
 
 def test_work_is_shared_by_rows_of_the_same_examinations_alone(world: World) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from scanward.learning.baseline_detectors import BASELINES
 from scanward.learning.baselines import HELD_BACK, Tuned, low_rate_detection, tune
 from scanward.learning.benchmark.answers import Answer, Floats, Kind, Learned, Method, Tick
 from scanward.learning.benchmark.classifiers import CLASSIFIERS, ClassifierKind
-from scanward.learning.benchmark.sharing import Last
+from scanward.learning.benchmark.sharing import Last, Remembered
 from scanward.learning.benchmark.supervised import Taught, ground_of, group_of, summed, taught_of
 from scanward.learning.benchmark.tails import Tail
 from scanward.learning.benchmark.worlds import World, commands_of
@@ -69,6 +69,13 @@ class Front:
     clean: Floats  # tails of the held-back clean commands, (N,)
     spoilt: Floats  # and of the spoilt ones, (M,)
     facts: dict[str, Any]
+    kept: Remembered = field(default_factory=Remembered)
+
+    def of(self, histories: Sequence[Sequence[Command]]) -> Floats:
+        """The tail of every command of ``histories``, kept for the other rows that ask about the same commands."""
+        return self.kept.of(
+            histories, lambda some: self.tail.nats(np.array(self.best.score(some), dtype=np.float64))
+        )
 
 
 def learn_front(world: World, names: Sequence[str], seed: int, tick: Tick) -> Front:
@@ -109,8 +116,7 @@ class SerialScorer:
 
     def answer(self, histories: Sequence[Sequence[Command]]) -> list[list[Answer]]:
         """Scores alone: neither layer has rules."""
-        commands = [c for h in histories for c in h]
-        content = self.front.tail.nats(np.array(self.front.best.score(commands), dtype=np.float64))
+        content = self.front.of(histories)
         context = self.behind.nats(summed(self.taught.of(histories)))
         scores = iter(self.join(content, context).tolist())
         return [[Answer(next(scores)) for _ in h] for h in histories]

@@ -30,7 +30,7 @@ from scanward.learning.baselines import HELD_BACK, FeatureTable, low_rate_detect
 from scanward.learning.benchmark.answers import Answer, Floats, Ints, Kind, Learned, Method, Tick
 from scanward.learning.benchmark.classifiers import CLASSIFIERS, Classifier, ClassifierKind, log_softmax
 from scanward.learning.benchmark.contexts import CONTEXTS, MISSING, Classes
-from scanward.learning.benchmark.sharing import Last
+from scanward.learning.benchmark.sharing import Last, Remembered
 from scanward.learning.benchmark.tails import Tail
 from scanward.learning.benchmark.worlds import World, commands_of
 
@@ -39,7 +39,6 @@ TUNING_ROWS = 8_000  # commands from which candidates learn
 ROWS = 24_000  # commands from which the chosen one learns; both bound time and memory
 HELD_BACK_MOST = 6_000  # clean commands held back, with as many spoilt ones
 CHUNK = 4_096  # commands answered at once
-REMEMBERED = 400_000  # commands whose answers are kept for the other rows of the same classifier
 TEMPERATURES = np.geomspace(0.05, 6.0, 61)  # the margins of a support vector machine want small ones
 ALL, ANY = "all contexts", "any context"
 JOINED = {
@@ -158,7 +157,7 @@ class Taught:
     medians: Floats  # (K,) nats
     facts: dict[str, Any]
     held_back: tuple[Floats, Floats]
-    kept: dict[tuple[int, ...], tuple[Histories, Floats]] = field(default_factory=dict)
+    kept: Remembered = field(default_factory=Remembered)
 
     def column(self, context: str) -> int | None:
         """The column of a context; None where this world's commands do not tell it."""
@@ -179,13 +178,7 @@ class Taught:
 
     def of(self, histories: Histories) -> Floats:
         """``nats`` of every command of ``histories``, kept for the other rows that ask about the same commands."""
-        commands = [c for h in histories for c in h]
-        key = tuple(map(id, commands))  # what is kept holds its commands, so that no identity is used again
-        if key not in self.kept:
-            while self.kept and len(commands) + sum(map(len, self.kept)) > REMEMBERED:
-                self.kept.pop(next(iter(self.kept)))
-            self.kept[key] = (histories, self.nats(commands))
-        return self.kept[key][1]
+        return self.kept.of(histories, self.nats)
 
 
 def summed(nats: Floats) -> Floats:
