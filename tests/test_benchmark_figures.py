@@ -600,7 +600,7 @@ def test_the_interval_of_mean_detection_covers_the_truth(shift: float) -> None:
 
 
 def test_intervals_of_test_examinations_alone_would_not_cover_it() -> None:
-    """That the threshold is drawn anew as well is what widens them: with one threshold for all draws they are narrower."""
+    """That the threshold is drawn anew as well is what widens them."""
     told = cell(3, units=200, cases=200, calibrate=60, whole=False)
     stratum = Stratum(told.units, 400, (0, 0))
     at = stratum.thresholds(told.calibrate, (0.05,))[0.05]

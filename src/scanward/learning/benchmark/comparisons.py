@@ -17,10 +17,10 @@ import numpy as np
 
 from scanward.errors import SettingsError
 from scanward.learning.benchmark.answers import Floats, Told
-from scanward.learning.benchmark.drawn import Mean, add_detection, mean_of, stratum_of, widened
+from scanward.learning.benchmark.drawn import Mean, add_detection, mean_of, share, stratum_of, widened
 from scanward.learning.benchmark.figures import BUDGETS, COUNTED, AttackFacts, as_json
 from scanward.learning.benchmark.worlds import Level
-from scanward.learning.resampling import RESAMPLES, Interval, holm, interval, two_sided
+from scanward.learning.resampling import RESAMPLES, Interval, holm, interval, mean_known, two_sided
 
 ALPHA = 0.05
 PRECISION = 4  # times as many draws as the smallest p-value that Holm asks for needs
@@ -165,34 +165,81 @@ def _level(
     Draws come in batches: the weights of all of them at once would not fit.
     """
     names = [a for a, facts in groups.items() if facts.group in COUNTED]
-    wanted = [m for m in dict.fromkeys((ours, *against)) if m in told]
+    wanted = {m: told[m] for m in dict.fromkeys((ours, *against)) if m in told}
     if ours not in wanted:
         return dict.fromkeys(against)
-    batches = [min(RESAMPLES, draws - done) for done in range(0, draws, RESAMPLES)]
-    parts: dict[str, list[tuple[Mean, Mean] | None]] = {m: [] for m in against}
-    for batch, size in enumerate(batches):
-        shares = _detections({m: told[m] for m in wanted}, names, budget, seed, size, batch)
+    parts: dict[str, list[Floats]] = {m: [] for m in against}
+    for batch, done in enumerate(range(0, draws, RESAMPLES)):
+        shares = _shares(wanted, names, budget, seed, min(RESAMPLES, draws - done), batch)
         for method in against:
-            parts[method].append(_both(shares[ours], shares.get(method, {})))
-    return {m: _difference([p for p in each if p is not None]) for m, each in parts.items()}
+            drawn = _difference(shares[ours], shares.get(method, {}))
+            if drawn is not None:
+                parts[method].append(drawn)
+    means = _detections(wanted, names, budget, seed, min(RESAMPLES, draws))
+    return {m: _told(each, means[ours], means.get(m, {})) for m, each in parts.items()}
 
 
-Shares = dict[tuple[str, int], Mean]  # (attack, world) -> share in every draw
-
-
-def _detections(
+def _shares(
     told: Mapping[str, Sequence[Told | None]],
     names: Sequence[str],
     budget: float,
     seed: int,
     draws: int,
     batch: int,
-) -> dict[str, Shares]:
+) -> dict[str, dict[tuple[str, int], Floats]]:
     """Of every method: detection of each attack in each world, in the draws of one batch."""
-    out: dict[str, Shares] = {m: {} for m in told}
+    out: dict[str, dict[tuple[str, int], Floats]] = {m: {} for m in told}
     for world in range(max((len(w) for w in told.values()), default=0)):
         cells = {m: w[world] for m, w in told.items() if world < len(w)}
         stratum = stratum_of(cells, world, names, seed, draws, batch)
+        if stratum is None:
+            continue
+        keys, asked = [], []
+        for method, cell in cells.items():
+            at = stratum.thresholds(cell.calibrate, (budget,)).get(budget) if cell is not None else None
+            for name in names if cell is not None and at is not None else ():
+                if (
+                    cell is not None
+                    and at is not None
+                    and name in cell.attacks
+                    and len(cell.attacks[name].units)
+                ):
+                    keys.append((method, name))
+                    asked.append((cell.attacks[name], at))
+        for (method, name), (cases, _), caught in zip(keys, asked, stratum.caught_each(asked), strict=True):
+            out[method][name, world] = share(caught, stratum.counts(cases.units))
+    return out
+
+
+def _difference(
+    ours: Mapping[tuple[str, int], Floats], theirs: Mapping[tuple[str, int], Floats]
+) -> Floats | None:
+    """Mean over attacks of the mean over worlds, ours less theirs, over what both were measured on."""
+    by_attack: dict[str, list[int]] = {}
+    for attack, world in ours:
+        if (attack, world) in theirs:
+            by_attack.setdefault(attack, []).append(world)
+    if not by_attack:
+        return None
+    mine, other = (
+        np.stack([mean_known(np.stack([of[a, w] for w in worlds]), 0) for a, worlds in by_attack.items()])
+        for of in (ours, theirs)
+    )
+    out: Floats = mean_known(mine, 0) - mean_known(other, 0)
+    return out
+
+
+Shares = dict[tuple[str, int], Mean]  # (attack, world) -> share in every draw
+
+
+def _detections(
+    told: Mapping[str, Sequence[Told | None]], names: Sequence[str], budget: float, seed: int, draws: int
+) -> dict[str, Shares]:
+    """The same of the first batch, with how many examinations are behind: for where hardly any is missed."""
+    out: dict[str, Shares] = {m: {} for m in told}
+    for world in range(max((len(w) for w in told.values()), default=0)):
+        cells = {m: w[world] for m, w in told.items() if world < len(w)}
+        stratum = stratum_of(cells, world, names, seed, draws)
         for method, cell in cells.items() if stratum is not None else ():
             if cell is None or stratum is None:
                 continue
@@ -203,13 +250,6 @@ def _detections(
                 if mean.units:
                     out[method][name, world] = mean
     return out
-
-
-def _both(ours: Shares, theirs: Shares) -> tuple[Mean, Mean] | None:
-    """Mean detection of both over what both were measured on."""
-    common = [key for key in ours if key in theirs]
-    mine, other = _mean(ours, common), _mean(theirs, common)
-    return (mine, other) if mine is not None and other is not None else None
 
 
 def _mean(shares: Shares, keys: Sequence[tuple[str, int]]) -> Mean | None:
@@ -227,14 +267,13 @@ def _mean(shares: Shares, keys: Sequence[tuple[str, int]]) -> Mean | None:
     return mean_of(list(by_attack.values()))
 
 
-def _difference(batches: Sequence[tuple[Mean, Mean]]) -> tuple[Interval, float] | None:
+def _told(batches: Sequence[Floats], ours: Shares, theirs: Shares) -> tuple[Interval, float] | None:
     """Interval and p-value of the difference, all batches together."""
-    if not batches:
+    common = [key for key in ours if key in theirs]
+    mine, other = _mean(ours, common), _mean(theirs, common)
+    if not batches or mine is None or other is None:
         return None
-    mine, other = batches[0]
-    drawn: Floats = np.concatenate(
-        [mine.draws[:1] - other.draws[:1], *((a.draws - b.draws)[1:] for a, b in batches)]
-    )
+    drawn: Floats = np.concatenate([batches[0][:1], *(b[1:] for b in batches)])
     told = interval(drawn)
     if mine.few or other.few:
         told = widened(told, *newcombe(mine.interval(), other.interval()))

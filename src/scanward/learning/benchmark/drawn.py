@@ -125,6 +125,23 @@ class Stratum:
         first: Floats = out[0]
         return first if amounts is None else out
 
+    def caught_each(self, asked: Sequence[tuple[Attacked, Floats]]) -> Floats:
+        """The same for many (cases, threshold) at once, (len(asked), 1 + draws): one product for all that is sure."""
+        sure = np.zeros((len(asked), len(self.weights)), np.float32)
+        rest = []
+        for row, (cases, threshold) in enumerate(asked):
+            certain = cases.objects | ~(cases.scores <= threshold.max())
+            perhaps = ~certain & (cases.scores > threshold.min())
+            places = self.places(cases.units)
+            sure[row] = np.bincount(places[certain], minlength=len(self.weights))
+            rest.append((cases.scores[perhaps], places[perhaps]))
+        out: Floats = (sure @ self.weights).astype(np.float64)
+        for row, ((scores, places), (_, threshold)) in enumerate(zip(rest, asked, strict=True)):
+            if len(scores):
+                above = scores[:, None] > threshold[None, :]
+                out[row] += np.einsum("md,md->d", above, self.weights[places])
+        return out
+
     def counts(self, units: Ints) -> Floats:
         """How many of these came in every draw, (1 + draws,)."""
         key = units.tobytes()
