@@ -433,6 +433,22 @@ class IdcBounds:
     fetch_seconds: float = 3600.0  # s for one series; the largest has some 3 GB
 
 
+@dataclass(frozen=True, slots=True)
+class BenchmarkBounds:
+    """What a run of the benchmark may be asked for, and what the files it keeps may weigh when read again."""
+
+    seed: int = 2**31 - 1  # largest seed; what every library here takes
+    spreads: int = 10  # AEC spreads of one plan; the full size has three
+    workers: int = 64  # processes; each holds a world in memory, about 1 GB at full size
+    files: int = 200_000  # files of the recordings that are hashed; a CT study has some thousand images
+    slug_chars: int = 60  # characters of a name in a path; with hash and ending far below the 255 of a file system
+    json_bytes: int = 64 << 20  # bytes of a kept JSON file; the results of a full run have some 20 MB
+    array_bytes: int = 1 << 30  # bytes of the arrays of one cell, unpacked; at full size some 1 MB
+    arrays: int = 64  # arrays in one file; a cell and the effects of its cases have nine each
+    openings: int = 10_000  # openings of locked sites remembered; one a release
+    why_chars: int = 500  # characters of the reason for an opening
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -455,3 +471,4 @@ ANSWER_BOUNDS = AnswerBounds()
 MRMC_BOUNDS = MrmcBounds()
 WEB_BOUNDS = WebBounds()
 IDC_BOUNDS = IdcBounds()
+BENCHMARK_BOUNDS = BenchmarkBounds()

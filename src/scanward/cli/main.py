@@ -91,6 +91,9 @@ COMMANDS = {
     "study": Lazy(
         "scanward.cli.study", "study_group", "Reader studies: make, serve, export and analyse them."
     ),
+    "benchmark": Lazy(
+        "scanward.cli.benchmark", "benchmark_group", "Compare detectors of anomalous commands, side by side."
+    ),
     "demo": Lazy("scanward.cli.demo", "demo_command", "Try everything on a simulated site."),
     "demo-images": Lazy(
         "scanward.cli.demo_images", "demo_images_command", "Try the images wing on phantoms."
@@ -296,7 +299,8 @@ def add_common_options(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             add_common_options(inner)
-        return
+        if not command.invoke_without_command:
+            return
     present = {flag for option in command.params for flag in option.opts}
     command.params.extend(option for option in _common_options() if not present & set(option.opts))
 

@@ -1,0 +1,273 @@
+"""From the cells of a folder to results.json: every figure is made of kept answers, so it can be made again."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from scanward.errors import DecodeError, InputError
+from scanward.learning.benchmark.answers import Kind, Told
+from scanward.learning.benchmark.comparisons import Primary, compare
+from scanward.learning.benchmark.curves import smallest
+from scanward.learning.benchmark.figures import AttackFacts, level_figures
+from scanward.learning.benchmark.store import PLAN, Store, plain, read_json
+from scanward.learning.benchmark.worlds import Level
+from scanward.simulation.constants import AEC_SPREAD
+
+FORMAT = "scanward-benchmark-1"
+PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "pyod", "onnxruntime")
+FAILED = "failed"
+USUAL = f"AEC spread {AEC_SPREAD:g}"
+Tick = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Everything that a folder holds.
+
+    Attributes
+    ----------
+    cells : (world, level, method) -> answers
+    facts : (world, method) -> facts of the learning, one test's
+    missing : [world, level, method, why] of every cell that is not there
+    """
+
+    plan: Mapping[str, Any]
+    worlds: Sequence[Mapping[str, Any]]
+    methods: Mapping[str, Mapping[str, Any]]
+    cells: Mapping[tuple[str, str, str], Told]
+    facts: Mapping[tuple[str, str], Mapping[str, Any]]
+    missing: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One level of worlds of one set: what figures are made over."""
+
+    level: Level
+    set: str
+    worlds: tuple[Mapping[str, Any], ...]
+    told: Mapping[str, Sequence[Told | None]]  # method -> of each world
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its worlds are."""
+        return any(w["simulated"] for w in self.worlds)
+
+
+def kept(store: Store) -> Kept:
+    """Read a folder.
+
+    Raises
+    ------
+    InputError
+        When nothing has been measured yet.
+    DecodeError
+        When what describes plan, worlds or methods is damaged (a damaged cell is just missing).
+    """
+    plan, worlds, methods = read_json(store.out / PLAN), store.worlds(), store.methods()
+    cells: dict[tuple[str, str, str], Told] = {}
+    facts: dict[tuple[str, str], Mapping[str, Any]] = {}
+    places = {w["place"] for w in worlds}
+    missing = [
+        [f"world {place + 1} of the plan", "", "", "not made yet"]
+        for place in range(len(plan["simulated"]) + len(plan["recorded"]))
+        if place not in places
+    ]
+    for world, test, name in _expected(worlds, methods):
+        try:
+            cell = store.cell(world["name"], test["level"], name)
+        except DecodeError as error:
+            missing.append([world["name"], test["level"], name, error.what])
+            continue
+        if cell is None:
+            missing.append([world["name"], test["level"], name, "not measured yet"])
+        elif cell.failed is not None:
+            missing.append([world["name"], test["level"], name, f"{FAILED}: {cell.failed.what}"])
+        else:
+            assert cell.told is not None
+            cells[world["name"], test["level"], name] = cell.told
+            facts.setdefault((world["name"], name), cell.facts)
+    if not cells:
+        raise InputError(
+            "nothing has been measured yet", str(store.out), "run scanward benchmark with this --out"
+        )
+    return Kept(plan, worlds, methods, cells, facts, missing)
+
+
+def _expected(
+    worlds: Iterable[Mapping[str, Any]], methods: Mapping[str, Mapping[str, Any]]
+) -> Iterable[tuple[Mapping[str, Any], Mapping[str, Any], str]]:
+    """Every (world, test, method) that can be measured."""
+    for world in worlds:
+        for test in world["tests"]:
+            for name, method in methods.items():
+                if (test["site"] or not method["needs_site"]) and (
+                    test["first"] or not method["needs_first"]
+                ):
+                    yield world, test, name
+
+
+def parts_of(found: Kept) -> list[Part]:
+    """Levels, each with the worlds of one set: spreads and data sets are not mixed."""
+    sets: dict[tuple[Level, str], list[Mapping[str, Any]]] = {}
+    for world in found.worlds:
+        for test in world["tests"]:
+            sets.setdefault((Level(test["level"]), world["set"]), []).append(world)
+    order = list(Level)
+    out = []
+    for (level, of), worlds in sorted(sets.items(), key=lambda item: order.index(item[0][0])):
+        told = {n: [found.cells.get((w["name"], level.value, n)) for w in worlds] for n in found.methods}
+        present = {n: answers for n, answers in told.items() if any(t is not None for t in answers)}
+        if present:
+            out.append(Part(level, of, tuple(worlds), present))
+    return out
+
+
+def assemble(store: Store, command: str = "", tick: Tick = lambda _w, _s: None) -> dict[str, Any]:
+    """Everything that a report shows, as JSON values; errors as ``kept``."""
+    found = kept(store)
+    parts = parts_of(found)
+    groups = [_attacks(store, part) for part in parts]
+    budgets = tuple(float(b) for b in found.plan["budgets"])
+    seed = int(found.plan["seed"])
+    ceiling = next((n for n, m in found.methods.items() if m["kind"] == Kind.CEILING.value), None)
+    levels = []
+    for i, (part, attacks) in enumerate(zip(parts, groups, strict=True)):
+        effects = [_effects(store, world["name"], part.level.value) for world in part.worlds]
+        told = level_figures(
+            part.level.value,
+            part.told,
+            attacks,
+            effects,
+            budgets=budgets,
+            ceiling=ceiling,
+            seed=seed,
+            worlds=[w["name"] for w in part.worlds],
+            simulated=part.simulated,
+            tick=lambda what, share, i=i: tick(what, (i + share) / len(parts)),  # type: ignore[misc]
+        )
+        levels.append({**told, "set": part.set})
+    results = {
+        "format": FORMAT,
+        "size": found.plan["size"],
+        "final": found.plan["final"],
+        "plan": found.plan,
+        "plan_sha256": store.plan_sha256,
+        "command": command,
+        "finished": not found.missing,
+        "missing": found.missing,
+        "machine": machine(),
+        "made_by": made_by(found),
+        "worlds": found.worlds,
+        "methods": [_method(found, name) for name in found.methods if any(n == name for _, n in found.facts)],
+        "levels": levels,
+        "comparisons": _comparisons(found, parts, groups, tick),
+        "smallest": _smallest(found, parts, groups),
+    }
+    told_results: dict[str, Any] = plain(results)
+    return told_results
+
+
+def _comparisons(
+    found: Kept, parts: Sequence[Part], groups: Sequence[Mapping[str, AttackFacts]], tick: Tick
+) -> dict[str, Any]:
+    """Ours against every baseline, in the parts whose worlds can all express the primary budget."""
+    least = 1 / float(found.plan["budgets"][0]) - 1  # calibration examinations
+    able = [p for p in parts if all(w["calibrate"] >= least * (1 - 1e-9) for w in p.worlds)]
+    labels = {f"{p.level.value}, {p.set}": p for p in able}
+    # The primary one is at recurring protocols of the sites of the usual spread, or the nearest that was planned.
+    main = [p for p in able if p.level is Level.RECURRING]
+    main.sort(key=lambda p: (not p.simulated, p.set != USUAL, p.set))
+    level = f"{main[0].level.value}, {main[0].set}" if main else Level.RECURRING.value
+    told = compare(
+        {label: p.told for label, p in labels.items()},
+        {name: facts for one in groups for name, facts in one.items()},
+        Primary(str(found.plan["against"]), level),
+        baselines=[n for n, m in found.methods.items() if m["kind"] not in (Kind.OURS, Kind.CEILING)],
+        budget=float(found.plan["budgets"][0]),
+        seed=int(found.plan["seed"]),
+        tick=tick,
+    )
+    for row in (told["primary"], *told["others"]):
+        part = labels.get(row["level"])
+        if part is not None:
+            row |= {"level": part.level.value, "set": part.set}
+    return told
+
+
+def _smallest(
+    found: Kept, parts: Sequence[Part], groups: Sequence[Mapping[str, AttackFacts]]
+) -> list[dict[str, Any]]:
+    out = []
+    for part, attacks in zip(parts, groups, strict=True):
+        factors = {name: facts.factor for name, facts in attacks.items() if facts.factor is not None}
+        if factors:
+            budget, seed = float(found.plan["budgets"][0]), int(found.plan["seed"])
+            told = smallest(part.level.value, part.told, factors, budget=budget, seed=seed)
+            out += [{**one, "set": part.set} for one in told]
+    return out
+
+
+def _attacks(store: Store, part: Part) -> dict[str, AttackFacts]:
+    """Facts of every attack of a part; the worlds of a set have the same catalogue."""
+    out: dict[str, AttackFacts] = {}
+    for world in part.worlds:
+        for name, told in _cases(store, world["name"], part.level.value)[0].items():
+            factor = told["factor"]
+            out.setdefault(name, AttackFacts(told["group"], told["family"], told["about"], factor))
+    return out
+
+
+def _effects(store: Store, world: str, level: str) -> dict[str, dict[str, Any]]:
+    from scanward.learning.benchmark.measuring import effects_of
+
+    return effects_of(_cases(store, world, level)[1])
+
+
+def _cases(store: Store, world: str, level: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    found = store.cases(world, level)
+    if found is None:
+        raise DecodeError(
+            "the effects of a test are missing", f"{world}, {level}", "give the same options again"
+        )
+    return found[0], dict(found[1])
+
+
+def _method(found: Kept, name: str) -> dict[str, Any]:
+    about = found.methods[name]
+    facts = {world: told for (world, n), told in found.facts.items() if n == name}
+    return {
+        "name": name,
+        "kind": about["kind"],
+        "context": about["context"],
+        "about": about["about"],
+        "facts": facts,
+    }
+
+
+def made_by(found: Kept) -> list[str]:
+    """Versions and commits that cells were made by: one, unless a run went on after a change."""
+    told = {f"{f.get('version', '')} {f.get('commit', '')}".strip() for f in found.facts.values()}
+    return sorted(told)
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured: enough to compare, nothing that names a host."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "packages": packages,
+    }
