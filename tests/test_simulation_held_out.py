@@ -10,8 +10,11 @@ import pytest
 
 from scanward.commands import Command, Device, Examination, Source
 from scanward.simulation import ATTACKS, HELD_OUT, MODELS, Donors, Site, effect_of
+from scanward.simulation.check import check
 from scanward.simulation.donors import kind_of
 from scanward.simulation.elements import LOCALIZER, SPIRAL
+from scanward.simulation.levels import new_model_site, new_protocols_site, updated_site
+from scanward.simulation.oracle import Oracle
 from scanward.simulation.physics import consequences, max_ma
 
 SITE = Site(5)
@@ -395,3 +398,53 @@ def test_a_real_device_gets_its_table_by_the_ratio_of_the_beams() -> None:
             assert _number(new, "CTDIvol") == _number(old, "CTDIvol")
             seen += 1
     assert seen > 50
+
+
+# --- the oracle -------------------------------------------------------------------------------------------
+class TestOracle:
+    def test_it_finds_nearly_all_and_stays_at_budget(self) -> None:
+        result = check(seed=1, examinations=600, attacked=16, catalogue={"null": ATTACKS["null"], **HELD_OUT})
+        assert result.found["null"] <= 0.05
+        hard = {
+            "dose_creep",
+            "forged_weight",
+        }  # a quarter more dose, and a head's size says nothing of weight
+        for name, found in result.found.items():
+            if name not in hard | {"null"}:
+                assert found >= 0.7, name
+        assert all(0.2 < result.found[name] <= 1 for name in hard)
+
+    def test_clean_commands_are_never_impossible_whatever_the_level(self) -> None:
+        """Protocols, models and software not seen elsewhere follow the same laws, body part and procedure too."""
+        for site in (new_protocols_site(11), new_model_site(11), updated_site(11)):
+            oracle = Oracle(site)
+            assert max(score for e in site.examinations(80) for score in oracle.scores(e)) < 12
+
+    def test_creep_is_told_by_all_scans_together(self) -> None:
+        """The last scan is more suspicious when those before it crept as well."""
+        oracle, gains = Oracle(SITE), []
+        for before, after, _ in _attacked("dose_creep"):
+            changed = [i for i, c in enumerate(after.commands) if c != before.commands[i]]
+            commands = list(before.commands)
+            commands[changed[-1]] = after.commands[changed[-1]]
+            alone = oracle.scores(Examination("x", tuple(commands)))[changed[-1]]
+            gains.append(oracle.scores(after)[changed[-1]] - alone)
+        assert float(np.mean(gains)) > 0.3
+
+    def test_another_body_part_is_impossible_and_the_own_one_is_not(self) -> None:
+        oracle = Oracle(SITE)
+        for before, after, index in _attacked("renamed_body_part")[:40]:
+            assert oracle.scores(after)[index] > 25 > oracle.scores(before)[index]
+
+    def test_a_weight_that_fits_the_size_is_no_suspicion(self) -> None:
+        """On trunks the localizer's size tells the weight: forged, the score rises by nats; true, it stays low."""
+        oracle, rises = Oracle(SITE), []
+        for before, after, index in _attacked("forged_weight"):
+            command = before.commands[index]
+            if command.number("WaterEquivalentDiameter") and command.text("BodyPartExamined") in (
+                "CHEST",
+                "ABDOMENPELVIS",
+            ):
+                rises.append(oracle.scores(after)[index] - oracle.scores(before)[index])
+        assert len(rises) > 15
+        assert float(np.median(rises)) > 3

@@ -34,6 +34,7 @@ class Memory:
     repeats: int = 0
     doubt: float = 0.0  # log probability of the repeats so far: a second repeat is judged with the first
     height: float | None = None
+    creep: float = 0.0  # nats by which all scans so far at 1.25 times their dose beat the clean law
     lying: list[tuple[tuple[bool, bool], float]] = field(default_factory=list)
 
 
@@ -97,17 +98,9 @@ class Likelihood:
         surely = sum(p for _, p in law) if memory.last < 0 else 1 / (1 - k.CANCEL_RATE / 2)
         return log_of(chance(law, float(element.index)) / surely) if surely > 0 else NEVER
 
-    # --- factors that do not depend on size ---------------------------------------------------------------
-    def _shared(
-        self,
-        element: Element,
-        told: Mapping[str, Value],
-        memory: Memory,
-        age: float | None,
-        sex: str | None,
-        retake: bool,
-    ) -> Factors:
-        spec, model = element.spec, element.model
+    def _differing(self, element: Element, told: Mapping[str, Value]) -> set[str]:
+        """Which of the fields that never vary within a protocol element have another value than it gives them."""
+        spec = element.spec
         same: dict[str, Value] = {
             "AcquisitionType": spec.kind,
             "SingleCollimationWidth": element.single,
@@ -120,7 +113,20 @@ class Likelihood:
         }
         if element.pitch is not None:
             same["SpiralPitchFactor"] = element.pitch
-        wrong = sum(told.get(name) != value for name, value in same.items())
+        return {name for name, value in same.items() if told.get(name) != value}
+
+    # --- factors that do not depend on size ---------------------------------------------------------------
+    def _shared(
+        self,
+        element: Element,
+        told: Mapping[str, Value],
+        memory: Memory,
+        age: float | None,
+        sex: str | None,
+        retake: bool,
+    ) -> Factors:
+        spec, model = element.spec, element.model
+        wrong = self._differing(element, told)
         phantom = spec.kind == LOCALIZER or told.get("CTDIwPhantomType") == element.phantom
         out = {
             "constants": 0.0 if not wrong else NEVER,
@@ -284,3 +290,17 @@ class Likelihood:
             "limits": 0.0 if stated == (low, high) and noise else NEVER,
             "current": log_of(p),
         }
+
+    def _unlimited(
+        self, element: Element, told: Mapping[str, Value], size: float, free: float, ma: float, kvp: float,
+        rotation: float, unit: float,
+    ) -> Factors:  # fmt: skip
+        """The current's factors before a dose attack raised it: limits gave way as far as they had to."""
+        before = dict(told)
+        low, high = choices.aec_limits(element, kvp) if kvp in k.KVP_RATIO else (0.0, 0.0)
+        now = number(told, "XRayTubeCurrentInmA")
+        if told.get("AECMaximumTubeCurrent") == max(now, high):
+            before["AECMaximumTubeCurrent"] = high
+        if told.get("AECMinimumTubeCurrent") == min(now, low):
+            before["AECMinimumTubeCurrent"] = low
+        return self._current(element, before, size, free, ma, kvp, rotation, unit)

@@ -10,7 +10,8 @@ A command's clean likelihood is a product of factors (``likelihood``). An attack
 what it does to them: its exact inverse where there is one (dose, voltage, rotation, range), a
 declared broad density where not (fields mixed, other objective). Score = log of the mean over
 attack families of p(command | attack) minus log p(command | clean); patient data are judged against
-the size that the localizer saw.
+the size that the localizer saw. The held-out families (``oracle_held_out``) add to that mean, each with
+a declared small weight.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from scanward.commands import Command, Examination, Value
 from scanward.simulation import choices
 from scanward.simulation import constants as k
 from scanward.simulation.elements import LOCALIZER, SEQUENCED
-from scanward.simulation.likelihood import NEVER, Factors, Likelihood, Memory, log_of, log_sum, needed, number
+from scanward.simulation.likelihood import NEVER, Factors, Memory, log_of, log_sum, needed, number
+from scanward.simulation.oracle_held_out import WEIGHT, HeldOutLaws
 from scanward.simulation.patients import age_law, draw_patient, size_law
 from scanward.simulation.physics import Element, length_step
 from scanward.simulation.site import DAY, Site
@@ -38,7 +40,7 @@ BROAD = {  # declared densities of fields changed without a known inverse
 MIX_SHARES = (0.03, 0.3)  # share of factors that a broad attack changes: few, or many
 
 
-class Oracle(Likelihood):
+class Oracle(HeldOutLaws):
     """Judges examinations of one ``Site`` with everything there is to know about it."""
 
     def __init__(self, site: Site, samples: int = 400) -> None:
@@ -96,6 +98,8 @@ class Oracle(Likelihood):
         retake = element.index == memory.last
         shared = self._shared(element, told, memory, age, sex, retake)
         shared["sequence"] = sequence
+        shared["objective"] = self._objective(element, command)
+        crept: list[tuple[float, float]] = []
         attacked: list[float] = []
         clean: list[float] = []
         for mm, weight in memory.sizes:
@@ -103,10 +107,17 @@ class Oracle(Likelihood):
             base = sum(factors.values())
             clean.append(weight + base)
             families = self._families(element, told, mm, factors, memory, age, sex, retake)
-            attacked.append(weight + base + log_sum(families) - math.log(max(len(families), 1)))
+            held_out = log_sum(self._held_out(element, told, mm, factors, memory)) + WEIGHT
+            known = log_sum(families) - math.log(max(len(families), 1))
+            attacked.append(weight + base + log_sum([known, held_out]))
+            if element.spec.kind != LOCALIZER:
+                crept.append((clean[-1], self._creep(element, told, mm, factors, memory.free)))
         context = self._context(element, command)
         score = log_sum(attacked) - log_sum(clean)
         score = log_sum([score, context - math.log(16)]) if context is not None else score
+        score = log_sum([score, *(ratio + WEIGHT for ratio in self._forged(element, command))])
+        if crept:
+            self._remember_creep(memory, crept)
         memory.doubt = memory.doubt + sequence if retake else 0.0
         self._remember(element, told, memory, retake, clean)
         return score
@@ -133,6 +144,12 @@ class Oracle(Likelihood):
         gain = np.linalg.solve(cov[np.ix_(at, at)], cov[at, 2])
         shift = float(gain @ (np.array([v for _, v in known]) - mean[at]))
         return float(mean[2]) + shift, math.sqrt(max(1e-6, float(cov[2, 2] - gain @ cov[at, 2])))
+
+    @staticmethod
+    def _objective(element: Element, command: Command) -> float:
+        """Body part and procedure are the protocol's own, always."""
+        told = (command.text("BodyPartExamined"), command.text("RequestedProcedureDescription"))
+        return 0.0 if told == (element.protocol.body_part, element.protocol.procedure) else NEVER
 
     # --- attacks ------------------------------------------------------------------------------------------
     def _families(
@@ -206,20 +223,6 @@ class Oracle(Likelihood):
         was = self._unlimited(element, told, size, free, ma / 3, kvp, rotation, 1 / 3)
         instead(identities=math.log(0.9) if self._broken(element, told) else NEVER, **was)
         return out
-
-    def _unlimited(
-        self, element: Element, told: Mapping[str, Value], size: float, free: float, ma: float, kvp: float,
-        rotation: float, unit: float,
-    ) -> Factors:  # fmt: skip
-        """The current's factors before a dose attack raised it: limits gave way as far as they had to."""
-        before = dict(told)
-        low, high = choices.aec_limits(element, kvp) if kvp in k.KVP_RATIO else (0.0, 0.0)
-        now = number(told, "XRayTubeCurrentInmA")
-        if told.get("AECMaximumTubeCurrent") == max(now, high):
-            before["AECMaximumTubeCurrent"] = high
-        if told.get("AECMinimumTubeCurrent") == min(now, low):
-            before["AECMinimumTubeCurrent"] = low
-        return self._current(element, before, size, free, ma, kvp, rotation, unit)
 
     def _recon_any(self, element: Element, told: Mapping[str, Value], size: float) -> float:
         """Diameter given that the field was swapped after it was chosen."""
