@@ -181,17 +181,17 @@ def _mean(of: Sequence[Mapping[str, Floats]], name: str) -> float | None:
     return round(float(values.mean()), 6) if len(values) else None
 
 
-Told_ = dict[str, float | None]
+Shown = dict[str, float | None]
 
 
-def as_json(told: Interval | None) -> Told_ | None:
+def as_json(told: Interval | None) -> Shown | None:
     """Six decimals; null where nothing was measured."""
     if told is None or not np.isfinite(told.value):
         return None
     return {k: None if v is None else round(v, 6) for k, v in told.as_json().items()}
 
 
-def of_mean(mean: Mean | None) -> Told_ | None:
+def of_mean(mean: Mean | None) -> Shown | None:
     """A share with its interval; null where nothing was measured."""
     return as_json(mean.interval()) if mean is not None and mean.units else None
 
@@ -379,7 +379,7 @@ class _Measured:
         best = ceiling.attacks(("detection", budget), groups, COUNTED)
         both = [a for a in mine if a in best and mine[a].worlds == best[a].worlds]
 
-        def of(wanted: Sequence[str]) -> Told_ | None:
+        def of(wanted: Sequence[str]) -> Shown | None:
             names = [a for a in both if groups[a].group in wanted]
             return as_json(_quotient(mean_of([mine[a] for a in names]), mean_of([best[a] for a in names])))
 
