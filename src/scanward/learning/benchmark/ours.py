@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from scanward.commands import (
     RULE_LAYERS,
     Command,
     Examination,
-    Judgement,
     LayerName,
     Severity,
     Verdict,
@@ -50,6 +49,29 @@ COPIES = 20  # tried on site 11: 23 % of clean examinations alerted with 1, 27 %
 SETTINGS = Settings(budget=BUDGET)
 
 
+class Seen(NamedTuple):
+    """What is kept of a judgement: a hundred thousand whole ones are gigabytes."""
+
+    score: float | None  # None: not even well-formed, or no number
+    objecting: frozenset[LayerName]  # rule layers that object to more than for information
+    disputed: bool  # sources of the context disagree
+
+
+def seen(onion: Onion, history: Sequence[Command]) -> list[Seen]:
+    """Every command of an examination as the onion judges it."""
+    out = []
+    for command, judgement in zip(history, onion.judge_all(history), strict=True):
+        objecting = frozenset(
+            o.layer
+            for o in judgement.opinions
+            if o.layer in RULE_LAYERS and o.severity > Severity.INFORMATION
+        )
+        score = judgement.score
+        told = None if score is None or math.isnan(score) else score
+        out.append(Seen(told, objecting, bool(disputes(command.context))))
+    return out
+
+
 @dataclass
 class Made:
     """What the rows of one world share."""
@@ -58,14 +80,14 @@ class Made:
     samples: Samples
     settings: Settings
     methods: dict[str, str]  # the classifier kept for each context field
-    judged: list[tuple[Sequence[Sequence[Command]], list[list[Judgement]]]] = field(default_factory=list)
+    judged: list[tuple[Sequence[Sequence[Command]], list[list[Seen]]]] = field(default_factory=list)
 
-    def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Judgement]]:
-        """Judgements of the whole onion, kept for the other rows that ask about the same commands."""
+    def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Seen]]:
+        """What the whole onion says, kept for the other rows that ask about the same commands."""
         for known, told in self.judged:
             if _same(known, histories):
                 return told
-        told = [self.onion.judge_all(h) for h in histories]
+        told = [seen(self.onion, h) for h in histories]
         self.judged.append((histories, told))
         return told
 
@@ -129,47 +151,43 @@ def without_kind(found: Samples, kind: str) -> Samples:
 class OnionScorer:
     """An onion's score and its rules' objections, those of ``left_out`` not counted.
 
-    ``judge`` gives the judgements; ``onion`` is asked again without its form layer where that is left out and stopped
-    the judging of a command.
+    ``onion`` judges, or ``judge`` where rows share its judging; it is asked again without its form layer where
+    that is left out and stopped the judging of a command.
     """
 
-    judge: Callable[[Sequence[Sequence[Command]]], list[list[Judgement]]]
     onion: Onion
+    judge: Callable[[Sequence[Sequence[Command]]], list[list[Seen]]] | None = None
     left_out: frozenset[LayerName] = frozenset()
     disputes_count: bool = True
 
     def answer(self, histories: Sequence[Sequence[Command]]) -> list[list[Answer]]:
         """One answer a command."""
+        judged = [seen(self.onion, h) for h in histories] if self.judge is None else self.judge(histories)
         out = []
-        for history, judged in zip(histories, self.judge(histories), strict=True):
-            told = judged
-            if LayerName.FORM in self.left_out and any(j.score is None for j in judged):
+        for history, whole in zip(histories, judged, strict=True):
+            told = whole
+            if LayerName.FORM in self.left_out and any(s.score is None for s in whole):
                 rules = tuple(r for r in self.onion.rules if r.name is not LayerName.FORM)
-                told = replace(self.onion, rules=rules).judge_all(history)
-            out.append([self._answer(c, j) for c, j in zip(history, told, strict=True)])
+                told = seen(replace(self.onion, rules=rules), history)
+            out.append([self._answer(s) for s in told])
         return out
 
-    def _answer(self, command: Command, judgement: Judgement) -> Answer:
-        objects = any(
-            o.severity > Severity.INFORMATION
-            for o in judgement.opinions
-            if o.layer in RULE_LAYERS and o.layer not in self.left_out
-        )
-        objects |= self.disputes_count and bool(disputes(command.context))
-        if judgement.score is None or math.isnan(judgement.score):
+    def _answer(self, one: Seen) -> Answer:
+        if one.score is None:
             return Answer(0.0, True)  # not fit to be scored: the whole judge never releases it
-        return Answer(judgement.score, objects)
+        objects = bool(one.objecting - self.left_out) or (self.disputes_count and one.disputed)
+        return Answer(one.score, objects)
 
 
 def _whole(world: World, seed: int, tick: Tick) -> Learned:
     made = made_of(world, seed, tick)
-    return Learned(OnionScorer(made.judge, made.onion), {"spoilt kinds": sorted(set(made.samples.kinds))})
+    return Learned(OnionScorer(made.onion, made.judge), {"spoilt kinds": sorted(set(made.samples.kinds))})
 
 
 def _without_rules(*layers: LayerName, disputes_count: bool = True) -> Callable[[World, int, Tick], Learned]:
     def learn(world: World, seed: int, tick: Tick) -> Learned:
         made = made_of(world, seed, tick)
-        return Learned(OnionScorer(made.judge, made.onion, frozenset(layers), disputes_count))
+        return Learned(OnionScorer(made.onion, made.judge, frozenset(layers), disputes_count))
 
     return learn
 
@@ -181,7 +199,7 @@ def _without_learned(layer: LayerName) -> Callable[[World, int, Tick], Learned]:
         found = without_layer(made.samples, layer)
         combiner = learn_combiner(found, rounds=made.settings.rounds, seed=made.settings.seed)
         onion = replace(made.onion, combiner=combiner)
-        return Learned(OnionScorer(lambda hs: [onion.judge_all(h) for h in hs], onion))
+        return Learned(OnionScorer(onion))
 
     return learn
 
@@ -218,7 +236,7 @@ def _adapted(world: World, seed: int, tick: Tick) -> Learned:
         "adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations",
         "each counted": copies,
     }
-    return Learned(OnionScorer(lambda hs: [onion.judge_all(h) for h in hs], onion), facts)
+    return Learned(OnionScorer(onion), facts)
 
 
 def _repeated(examinations: Sequence[Examination], times: int) -> list[Examination]:
