@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,6 @@ from scanward.learning.figure_style import (
     SKY,
     VERMILION,
     drawing,
-    legend_above,
     log_percent,
     percent,
 )
@@ -93,7 +93,7 @@ def _figure(title: str, simulated: bool, note: str, size: tuple[float, float]) -
     return figure
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+def _legend(figure: Figure, handles: Sequence[Any]) -> None:
     """One for the whole figure, between its title and its panels, where it can hide nothing."""
     width, height = figure.get_size_inches()
     columns = 3 if width > 8 else 2
@@ -308,7 +308,7 @@ def attacks(view: View, level: LevelView) -> Figure:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlabel("attacked examinations with an alert (%)")
         axes.grid(axis="y", visible=False)
-        legend_above(axes, 3)
+        _legend(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from scanward.learning.benchmark.report_blocks import (
@@ -25,12 +26,13 @@ from scanward.learning.benchmark.report_view import (
     View,
     interval,
     mapping,
+    mappings,
     number,
     text,
 )
 from scanward.learning.benchmark.worlds import Level
 
-MEAN_AIM, EACH_AIM = 0.95, 0.90  # of the oracle, at recurring protocols: set before anything was measured
+MEAN_AIM, EACH_AIM = 0.95, 0.90  # of the oracle, at recurring protocols
 BUDGET = float(PRIMARY_BUDGET)
 
 
@@ -45,6 +47,7 @@ def first_page(view: View) -> Iterator[Block]:
         return
     yield Items(tuple(_answers(view, view.main)))
     yield from _false_alerts(view, view.main)
+    yield from _elsewhere(view)
     yield from _aims(view)
     yield Heading(2, "What is simulated and what is not", "simulated")
     yield from _what_is_simulated(view)
@@ -86,13 +89,8 @@ def _standing(view: View) -> Iterator[Block]:
 
 
 def _answers(view: View, main: LevelView) -> Iterator[tuple[str, str]]:
-    rivals = [n for n in main.methods if view.is_baseline(n)]
-    ranked = view.ranked(main, [n for n in [view.ours, *rivals] if main.detection(n) is not None])
     where = f"at {main.name} ({main.set}, {main.mark}), at a budget of {100 * BUDGET:g} % false alerts"
-    if not ranked:
-        yield "Who is first:", f"not told: no method has the primary endpoint {where}."
-    else:
-        yield "Who is first:", _place(view, main, ranked, len(rivals), where)
+    yield "Who is first:", _place(view, main, where)
     yield "Primary comparison:", _primary(view)
     first = mapping(view.told.get("comparisons"), "comparisons").get("first")
     if isinstance(first, bool):
@@ -105,85 +103,105 @@ def _answers(view: View, main: LevelView) -> Iterator[tuple[str, str]]:
     yield (
         "The ceiling:",
         (
-            f"an oracle that knows the simulator detects {share(ceiling)}; Scanward detects "
+            f"an oracle that knows the simulator detects {share(ceiling)}; {view.ours} detects "
             f"{share(main.of_ceiling(view.ours, 'mean'))} of what the oracle does."
             if ceiling
             else "not measured here."
         ),
     )
-    for level in view.levels:
-        if level is not main:
-            yield f"Elsewhere, {level.title}:", _elsewhere(view, level)
 
 
-def _place(view: View, main: LevelView, ranked: list[str], rivals: int, where: str) -> str:
-    ours, best = main.detection(view.ours), next((n for n in ranked if n != view.ours), None)
+def _place(view: View, main: LevelView, where: str) -> str:
+    """Who is first among those that met every attack in every world; others are told apart."""
+    rivals = [n for n in view.ranked(main) if view.is_baseline(n) and main.detection(n) is not None]
+    whole = [n for n in rivals if not view.partial(main, n)]
+    ours = main.detection(view.ours)
     if ours is None:
-        top = share(main.detection(ranked[0]))
-        return f"{ranked[0]} of those measured, with {top} detected {where}; {view.ours} was not measured."
-    place = 1 + sum(
-        found.value > ours.value for n in ranked if n != view.ours and (found := main.detection(n))
-    )
+        if not whole:
+            return f"not told: no method was measured {where}."
+        top = share(main.detection(whole[0]))
+        return f"{whole[0]} of those measured, with {top} detected {where}; {view.ours} was not measured."
     told = f"{share(ours)} of attacked examinations {where}, mean over {many(len(main.attacks()), 'attack')}"
-    if best is None:
-        return f"{view.ours} detects {told}; no other method was measured."
-    second = f"{best} ({view.kind(best) or 'of a kind not told'}) detects {share(main.detection(best))}"
-    fewer = " on those attacks or worlds that it was measured on" if view.partial(main, best) else ""
-    if place == 1:
-        of = many(rivals + 1, "method")
-        return f"{view.ours}, of {of}: it detects {told}. The highest of the others, {second}{fewer}."
-    return f"not {view.ours}, which is number {place} of {rivals + 1} and detects {told}. {second}{fewer}."
+    parts = []
+    if not whole:
+        parts.append(f"{view.ours} detects {told}; no other method was measured whole.")
+    else:
+        place = 1 + sum(f.value > ours.value for n in whole if (f := main.detection(n)) is not None)
+        best = f"{whole[0]} ({view.kind(whole[0]) or 'of a kind not told'})"
+        found = f"{best} detects {share(main.detection(whole[0]))}"
+        if place == 1:
+            of = many(len(whole) + 1, "method")
+            parts.append(f"{view.ours}, of {of}: it detects {told}. The best baseline, {found}.")
+        else:
+            parts.append(
+                f"NOT {view.ours}, which is number {place} of {len(whole) + 1} and detects {told}. {found}."
+            )
+    if rivals and rivals[0] not in whole:
+        parts.append(
+            f"Not ranked, since measured on a part of the attacks or worlds only: {rivals[0]}, with "
+            f"{share(main.detection(rivals[0]))} there."
+        )
+    return " ".join(parts)
 
 
 def _primary(view: View) -> str:
     told = view.primary
     if not told:
         return "none was made."
+    named = (
+        f"{text(told.get('what')) or 'named beforehand'} ({text(told.get('ours')) or view.ours} against "
+        f"{text(told.get('against')) or NONE}; {text(told.get('endpoint'))}, {text(told.get('level'))})"
+    )
     difference = interval(told.get("difference"), "primary comparison")
     if difference is None:
-        return f"{_named(view)}: not measured."
-    p = number(told, "p")
-    if told.get("claim") is True:
-        verdict = "the claim, written down before, is shown"
-    else:
-        verdict = "the claim, written down before, is NOT shown"
-    return f"{_named(view)}: difference {points(difference)}, p {_equals(p)}; {verdict}."
+        return f"{named}: not measured."
+    p = probability(number(told, "p"))
+    shown = "shown" if told.get("claim") is True else "NOT shown"
+    equals = p if p.startswith("<") else f"= {p}"
+    return f"{named}: difference {points(difference)}, p {equals}; what was claimed beforehand is {shown}."
 
 
-def _named(view: View) -> str:
-    told = view.primary
-    return (
-        f"{text(told.get('ours')) or view.ours} against {text(told.get('against')) or NONE}, "
-        f"{text(told.get('what')) or text(told.get('endpoint'))}"
-    )
-
-
-def _equals(p: float | None) -> str:
-    found = probability(p)
-    return found if found.startswith("<") else f"= {found}"
-
-
-def _elsewhere(view: View, level: LevelView) -> str:
-    ranked = [n for n in view.ranked(level) if level.detection(n) is not None]
-    rivals = [n for n in ranked if view.is_baseline(n)]
-    ours = level.detection(view.ours)
-    if ours is None or not ranked:
-        return f"{view.ours} was not measured ({level.mark})."
-    parts = [f"{view.ours} {share(ours)}"]
-    if rivals:
-        best = level.detection(rivals[0])
-        assert best is not None
-        parts.append(f"best baseline {rivals[0]} {share(best)}")
-        parts.append(
-            "Scanward is first among them" if ours.value >= best.value else "Scanward is NOT first among them"
+def _elsewhere(view: View) -> Iterator[Block]:
+    rows = []
+    for level in view.levels:
+        if level is view.main:
+            continue
+        best, ours = view.best_baseline(level), level.detection(view.ours)
+        rival = level.detection(best) if best else None
+        if ours is None or rival is None:
+            highest = NONE
+        else:
+            highest = (
+                view.ours
+                if ours.value > rival.value
+                else "tied"
+                if ours.value == rival.value
+                else f"NOT {view.ours}"
+            )
+        alerted = level.alerted(view.ours)
+        rows.append(
+            (
+                level.title,
+                level.mark,
+                share(ours),
+                f"{best}: {share(rival)}" if best else NONE,
+                highest,
+                share(level.of_ceiling(view.ours, "mean")),
+                rate(alerted),
+                verdict_on(alerted, BUDGET),
+            )
         )
-    of_ceiling = level.of_ceiling(view.ours, "mean")
-    if of_ceiling:
-        parts.append(f"{share(of_ceiling)} of the oracle")
-    parts.append(
-        f"clean examinations alerted {rate(level.alerted(view.ours))}, {verdict_on(level.alerted(view.ours), BUDGET)}"
-    )
-    return "; ".join(parts) + f" ({level.mark})."
+    if rows:
+        mark = "SIMULATED where said" if any(one.simulated for one in view.levels) else "Recorded commands"
+        yield Table.of(
+            f"Elsewhere, at a budget of 0.5 %. {mark}",
+            (
+                "level", "origin", f"{view.ours}, detected", "best baseline", "higher of the two", "of the oracle",
+                "clean examinations alerted", "verdict",
+            ),
+            rows,
+            words=(1, 3, 4, 7),
+        )  # fmt: skip
 
 
 # --- at what false alerts
@@ -195,6 +213,8 @@ def verdict_on(found: Interval | None, budget: float) -> str:
         return "not measured"
     if found.value <= budget:
         return "within the budget"
+    if math.isnan(found.low):
+        return "ABOVE the budget"
     if found.low <= budget:
         return "above the budget, by no more than chance explains"
     return "ABOVE the budget, by more than chance explains"
@@ -230,13 +250,13 @@ def _false_alerts(view: View, main: LevelView) -> Iterator[Block]:
 def _aims(view: View) -> Iterator[Block]:
     yield Heading(2, "Aims, and what was not reached", "aims")
     yield Paragraph(
-        "Set before anything was measured: at recurring protocols and 0.5 % false alerts, at least 95 % of what the "
+        "Set before this benchmark was run: at recurring protocols and 0.5 % false alerts, at least 95 % of what the "
         "oracle detects on average, at least 90 % of it on every attack, and observed false alerts within the budget."
     )
     recurring = [one for one in view.levels if one.name == Level.RECURRING.value]
     rows = [row for one in recurring for row in _aims_at(view, one)]
     if rows:
-        mark = "SIMULATED where the row does not say otherwise" if view.simulated else "recorded commands"
+        mark = "SIMULATED where the row does not say otherwise" if view.simulated else "Recorded commands"
         yield Table.of(
             f"Aims of Scanward. {mark}",
             ("set", "aim", "found", "reached"),
@@ -255,6 +275,12 @@ def _aims(view: View) -> Iterator[Block]:
 
 def _aims_at(view: View, level: LevelView) -> Iterator[tuple[str, str, str, str]]:
     name = f"{level.set} ({level.mark})"
+    alerted = level.alerted(view.ours)
+    over = "not measured" if alerted is None else f"NOT reached: {verdict_on(alerted, BUDGET)}"
+    within = alerted is not None and alerted.value <= BUDGET
+    yield name, "observed false alerts within 0.5 %", rate(alerted), "reached" if within else over
+    if not level.simulated:
+        return  # nobody knows the laws of a real scanner: there is no oracle
     mean = level.of_ceiling(view.ours, "mean")
     yield name, "95 % of the oracle on average", share(mean), reached(mean, MEAN_AIM)
     found = {n: level.of_ceiling(view.ours, "attacks", n) for n in level.attacks()}
@@ -275,17 +301,6 @@ def _aims_at(view: View, level: LevelView) -> Iterator[tuple[str, str, str, str]
             f"NOT reached on {len(below)} of {len(told)}" if below else "not told" if missing else "reached"
         )
         yield name, aim, what + missing, verdict
-    alerted = level.alerted(view.ours)
-    yield (
-        name,
-        "observed false alerts within 0.5 %",
-        rate(alerted),
-        "not measured"
-        if alerted is None
-        else "reached"
-        if alerted.value <= BUDGET
-        else f"NOT reached: {verdict_on(alerted, BUDGET)}",
-    )
 
 
 def reached(found: Interval | None, aim: float) -> str:
@@ -302,9 +317,8 @@ def reached(found: Interval | None, aim: float) -> str:
 
 def _what_is_simulated(view: View) -> Iterator[Block]:
     rows = []
-    for world in view.told.get("worlds") or ():
-        told = mapping(world, "worlds")
-        tests = [mapping(t, "tests") for t in told.get("tests") or ()]
+    for told in mappings(view.told.get("worlds"), "worlds"):
+        tests = mappings(told.get("tests"), "tests")
         rows.append(
             (
                 text(told.get("name")),

@@ -29,6 +29,7 @@ from scanward.learning.benchmark.report_view import (
     View,
     mapping,
     number,
+    sequence,
     text,
 )
 
@@ -121,10 +122,10 @@ def _roc_alt(view: View, which: Sequence[LevelView]) -> str:
 
 def _level(view: View, level: LevelView, *, open_: bool) -> Iterator[Block]:
     found = [level.told.get("examinations"), level.told.get("commands")]
-    units = [text(u) for u in level.told.get("calibration") or ()]
+    units = [text(u) for u in sequence(level.told.get("calibration"), "calibration")]
     yield Paragraph(
-        f"{level.mark[:1].upper()}{level.mark[1:]}. {text(found[0]) or NONE} clean test examinations with "
-        f"{text(found[1]) or NONE} commands in {many(len(level.worlds), 'world')} ({', '.join(level.worlds)}); "
+        f"{level.mark}. {text(found[0]) or NONE} clean test examinations with "
+        f"{text(found[1]) or NONE} commands in {many(len(level.worlds), 'world')} ({'; '.join(level.worlds)}); "
         f"calibrated on {', '.join(units) or NONE} examinations; {many(len(level.attacks()), 'attack')}."
     )
     yield _methods(view, level, folded=not open_)
@@ -160,7 +161,9 @@ def _starred(view: View, level: LevelView, method: str) -> str:
 
 
 def _methods(view: View, level: LevelView, *, folded: bool) -> Table:
-    rank = {n: str(i) for i, n in enumerate(view.ranked(level), start=1) if level.detection(n) is not None}
+    # The ceiling competes with nobody, and what was measured on a part only is no like for like.
+    competing = [n for n in view.ranked(level) if n != view.ceiling and not view.partial(level, n)]
+    rank = {n: str(i) for i, n in enumerate(competing, start=1) if level.detection(n) is not None}
 
     def row(name: str) -> tuple[str, ...]:
         context = view.about.get(name, {}).get("context")

@@ -10,7 +10,7 @@ from scanward.learning.benchmark.report_blocks import Block, Code, Drawing, Head
 from scanward.learning.benchmark.report_html import clean
 
 _ACTIVE = re.compile(r"[\\`*_{}\[\]#|~$!]")  # what would mean something inside a line
-_AT_START = re.compile(r"^(\s*)([-+=>]|\d+[.)])")  # what would mean something at its beginning
+_AT_START = re.compile(r"^(\s*)([-+=>]|\d+[.)](?=\s|$))")  # what would mean something at its beginning
 
 
 def markdown(blocks: Sequence[Block], figures: str) -> str:
@@ -18,12 +18,17 @@ def markdown(blocks: Sequence[Block], figures: str) -> str:
     return "\n".join(line for block in blocks for line in _block(block, figures)).rstrip() + "\n"
 
 
-def inline(text: str) -> str:
-    """Text from anywhere as nothing but text: no mark-up, no HTML, no address that becomes a link."""
+def inline(text: str, *, cell: bool = False) -> str:
+    """Text from anywhere as nothing but text: no mark-up, no HTML, no address that becomes a link.
+
+    ``cell``: of a table, where no line begins.
+    """
     shown = _ACTIVE.sub(lambda found: f"\\{found.group(0)}", escape(clean(text), quote=False))
     shown = re.sub(r"://", "&#58;//", shown)
     shown = re.sub(r"(?i)(www)\.", r"\1&#46;", shown)
     shown = shown.replace("@", "&#64;")
+    if cell:
+        return shown
     return _AT_START.sub(lambda f: f.group(1) + f.group(2)[:-1] + f"\\{f.group(2)[-1]}", shown)
 
 
@@ -38,7 +43,7 @@ def _block(block: Block, figures: str) -> Iterator[str]:
     elif isinstance(block, Items):
         yield from (f"* {f'**{inline(lead)}** ' if lead else ''}{inline(rest)}" for lead, rest in block.items)
     elif isinstance(block, Code):
-        yield from (f"    {line}" for line in block.text.splitlines() or [""])
+        yield f"    {clean(block.text)}"
     elif isinstance(block, Drawing):
         yield f"[![{inline(block.alt)}]({figures}/{block.name}.png)]({figures}/{block.name}.svg)"
         yield ""
@@ -72,4 +77,4 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _row(cells: Sequence[str], *, raw: bool = False) -> str:
-    return f"| {' | '.join(cells if raw else [inline(cell) for cell in cells])} |"
+    return f"| {' | '.join(cells if raw else [inline(cell, cell=True) for cell in cells])} |"

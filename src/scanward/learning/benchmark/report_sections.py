@@ -46,6 +46,7 @@ from scanward.learning.benchmark.report_view import (
 
 MOST_CELLS = 200  # that are not there and are named one by one
 MANY_ROWS = 24  # above which a table is folded
+DEEPEST = 4  # levels inside one another that are told of it
 FACT_CHARS = 400  # of what learning told of one method in one world
 FACTS = (
     "chosen",
@@ -146,7 +147,7 @@ def _dose(view: View) -> Iterator[Block]:
         mark = "SIMULATED" if where[1] else "recorded"
         rows.append((f"{name}, {where[0]}", mark, method, _smallest(one, "more"), _smallest(one, "less")))
     for i, ((name, simulated), found) in enumerate(by_set.items(), start=1):
-        mark = "SIMULATED" if simulated else "recorded commands, injected attacks"
+        mark = "SIMULATED" if simulated else "Recorded commands, injected attacks"
         yield Drawing(
             f"dose-{i}",
             f"Detection against dose factor: {name}. {mark}.",
@@ -221,7 +222,7 @@ def _comparisons(view: View) -> Iterator[Block]:
         for one in mappings(told.get("others"), "comparisons")
     ]
     if rows:
-        mark = "SIMULATED unless the level says otherwise" if view.simulated else "recorded commands"
+        mark = "SIMULATED unless the level says otherwise" if view.simulated else "Recorded commands"
         yield Table.of(
             f"All other comparisons, p corrected by Holm (1979). {mark}",
             ("level", "endpoint", "ours", "against", "difference", "p", "Holm p", "claim"),
@@ -243,7 +244,8 @@ def _compared(told: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _claim(told: Mapping[str, Any]) -> str:
-    return {True: "shown", False: "not shown"}.get(told.get("claim"), NONE)  # type: ignore[arg-type]
+    claim = told.get("claim")
+    return NONE if not isinstance(claim, bool) else "shown" if claim else "not shown"
 
 
 # --- latency
@@ -311,20 +313,25 @@ def _facts(name: str, told: Mapping[str, Any]) -> tuple[str, ...]:
         f"{key}: {_short(facts[key])}" for key in FACTS if facts.get(key) not in (None, {}, [])
     )
     seconds = facts.get("seconds")
+    there = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     return (
         name,
         text(told.get("about")),
         world,
         chosen or "nothing to tune",
-        significant(float(seconds)) if isinstance(seconds, int | float) and math.isfinite(seconds) else NONE,
+        significant(number(facts, "seconds") if there else None),
     )
 
 
-def _short(found: Any) -> str:
+def _short(found: Any, depth: int = 0) -> str:
     if isinstance(found, str):
         told = found
+    elif isinstance(found, Mapping | list | tuple) and depth > DEEPEST:
+        told = "\N{HORIZONTAL ELLIPSIS}"
     elif isinstance(found, Mapping):
-        told = ", ".join(f"{k} = {_short(v)}" for k, v in found.items())
+        told = ", ".join(f"{k} = {_short(v, depth + 1)}" for k, v in found.items())
+    elif isinstance(found, list | tuple):
+        told = f"[{', '.join(_short(v, depth + 1) for v in found)}]"
     else:
         told = json.dumps(found, ensure_ascii=False, default=str)
     return told if len(told) <= FACT_CHARS else f"{told[: FACT_CHARS - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -150,7 +150,7 @@ class LevelView:
     @property
     def mark(self) -> str:
         """What stands on everything that shows it."""
-        return "SIMULATED" if self.simulated else "recorded commands, injected attacks"
+        return "SIMULATED" if self.simulated else "Recorded commands, injected attacks"
 
     @property
     def title(self) -> str:
@@ -164,11 +164,14 @@ class LevelView:
 
     def attacks(self, *groups: str) -> dict[str, Mapping[str, Any]]:
         """Attacks of these groups; of none: all but null and curves."""
-        told = mapping(self.told.get("attacks"), "attacks")
-        found = {name: mapping(facts, name) for name, facts in told.items()}
         if groups:
-            return {n: f for n, f in found.items() if f.get("group") in groups}
-        return {n: f for n, f in found.items() if f.get("group") not in (NULL, CURVE)}
+            return {n: f for n, f in self._attacks.items() if f.get("group") in groups}
+        return {n: f for n, f in self._attacks.items() if f.get("group") not in (NULL, CURVE)}
+
+    @cached_property
+    def _attacks(self) -> dict[str, Mapping[str, Any]]:
+        told = mapping(self.told.get("attacks"), "attacks")
+        return {name: mapping(facts, name) for name, facts in told.items()}
 
     def figure(self, method: str, *keys: str) -> Interval | None:
         """Any figure of a method, by its keys."""
@@ -185,7 +188,7 @@ class LevelView:
 
     def caught(self, method: str, attack: str, budget: str = PRIMARY_BUDGET) -> Interval | None:
         """Of one attack; of the null attack, what alerted though nothing was changed."""
-        if attack in self.attacks(NULL):
+        if self._attacks.get(attack, {}).get("group") == NULL:
             return self.figure(method, "clean", budget, "null")
         return self.figure(method, "detection", budget, "attacks", attack)
 
@@ -213,6 +216,8 @@ class View:
             raise DecodeError(f"no results of the format {FORMAT}", WHERE, TODO)
         self.about = {text(m.get("name")): m for m in mappings(self.told.get("methods"), "methods")}
         self.levels = list(self._levels())
+        self._best: dict[str, str | None] = {}
+        self._partial: dict[tuple[str, str], bool] = {}
 
     def _levels(self) -> Iterator[LevelView]:
         used: set[str] = set()
@@ -286,14 +291,20 @@ class View:
 
     def best_baseline(self, level: LevelView) -> str | None:
         """The highest by the endpoint among those that met every attack in every world, where there are any."""
-        there = [n for n in level.methods if self.is_baseline(n) and level.detection(n) is not None]
-        ranked = self.ranked(level, there)
-        whole = [n for n in ranked if not self.partial(level, n)]
-        return next(iter(whole or ranked), None)
+        if level.key not in self._best:
+            there = [n for n in level.methods if self.is_baseline(n) and level.detection(n) is not None]
+            ranked = self.ranked(level, there)
+            whole = [n for n in ranked if not self.partial(level, n)]
+            self._best[level.key] = next(iter(whole or ranked), None)
+        return self._best[level.key]
 
     def partial(self, level: LevelView, method: str) -> bool:
         """Whether a method was measured on a part of the level only: of its attacks, or of its worlds."""
-        return self.fewer_attacks(level, method) or level.worlds_of(method) < len(level.worlds)
+        at = (level.key, method)
+        if at not in self._partial:
+            fewer = level.worlds_of(method) < len(level.worlds)
+            self._partial[at] = fewer or self.fewer_attacks(level, method)
+        return self._partial[at]
 
     def fewer_attacks(self, level: LevelView, method: str) -> bool:
         """Whether a method was measured on some of the level's attacks only (those that it was not shown)."""
