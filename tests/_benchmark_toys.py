@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from scanward.cli.main import cli
 from scanward.commands import Command
 from scanward.errors import LearningError
 from scanward.learning.benchmark import plan as planning
+from scanward.learning.benchmark import registry
 from scanward.learning.benchmark.answers import Answer, Kind, Learned, Method, Tick
 from scanward.learning.benchmark.plan import Plan
 from scanward.learning.benchmark.running import run
@@ -131,3 +136,28 @@ def measure_apart(out: Path, workers: int) -> None:
     os.setsid()
     os.environ["SCANWARD_TEST_SLEEP"] = "0.1"
     run(small_plan(), out, toys, SOUND, workers=workers)
+
+
+def in_place(patch: pytest.MonkeyPatch) -> None:
+    """Small sizes, sites of tests and these methods in place of the real ones, as the command sees them."""
+    tiny = planning.Size(
+        about="a second of work", sites=1, spreads=(0.12,), vendors=1, learn=60, recurring=20, others=12,
+        levels=(Level.RECURRING, Level.NEW_PROTOCOLS), cases=4, null=5, on_curve=3, more=(3.0,), less=(0.5,),
+        methods=("Scanward", "oracle", "length"),
+    )  # fmt: skip
+    patch.setattr(planning, "SIZES", {"small": tiny, "full": replace(tiny, methods=())})
+    patch.setattr(planning, "DEVELOPMENT_SITES", (SITE, SITE + 1))
+    patch.setattr(planning, "FINAL_SITES", (SITE + 2,))
+    patch.setattr(registry, "SIZES", planning.SIZES)
+    patch.setattr(registry, "methods", toys)
+
+
+def command_apart(words: Sequence[str], said: Path) -> None:
+    """The command in a process of its own, its standard error in a file."""
+    os.setsid()
+    os.environ["SCANWARD_TEST_SLEEP"] = "0.5"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = said.open("w", buffering=1)
+    with pytest.MonkeyPatch.context() as patch:
+        in_place(patch)
+        cli.main(list(words))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scanward.learning.benchmark.measuring import Source
     from scanward.learning.benchmark.plan import Plan, Recorded
     from scanward.learning.benchmark.running import Event, Outcome
+    from scanward.learning.benchmark.store import Store
 
 _PATH = click.Path(path_type=Path)
 _OUT = Path("benchmark")
@@ -155,10 +156,9 @@ def _benchmark(
     as_json: bool,
 ) -> None:
     from scanward.learning.benchmark import plan as planning
-    from scanward.learning.benchmark import registry, report
-    from scanward.learning.benchmark.assembling import assemble
+    from scanward.learning.benchmark import registry
     from scanward.learning.benchmark.running import run
-    from scanward.learning.benchmark.store import RESULTS, Store, write_json
+    from scanward.learning.benchmark.store import Store
 
     found = registry.methods(planning.SHOWN)
     names = registry.chosen(found, wanted or (("all",) if only_list else ()), size)
@@ -187,15 +187,31 @@ def _benchmark(
                 plan, out, registry.methods, names, sources=sources, workers=workers, fresh=fresh, tell=news,
                 started=news.started,
             )  # fmt: skip
+        results, written = _report(Store.at(out)[0], _command(plan, wanted))
     except KeyboardInterrupt:
         note(f"interrupted; every finished method is kept in {out}: give the same options again to go on")
         raise
-    with progress("figures", total=1.0) as step:
-        results = assemble(Store.at(out)[0], _command(plan, wanted))
-        write_json(out / RESULTS, results)
-        step(0.5, "report")
-        written = report.write(results, out)
     _finish(results, written, outcome, as_json=as_json)
+
+
+def _report(store: Store, command: str) -> tuple[dict[str, Any], list[Path]]:
+    """Figures and report of what is kept."""
+    from scanward.learning.benchmark import report
+    from scanward.learning.benchmark.assembling import assemble
+    from scanward.learning.benchmark.store import RESULTS, write_json
+
+    with progress("figures", total=100.0) as step:
+        done = 0.0
+
+        def tick(what: str, share: float) -> None:
+            nonlocal done
+            step(max(0.0, 90 * share - done), what)
+            done = max(done, 90 * share)
+
+        results = assemble(store, command, tick)
+        write_json(store.out / RESULTS, results)
+        step(90 - done, "report")
+        return results, report.write(results, store.out)
 
 
 @benchmark_group.command("report", short_help="Write the report of a run again.")
@@ -210,17 +226,11 @@ def report_command(out: Path, as_json: bool) -> None:
     Example:
       scanward benchmark report night/
     """
-    from scanward.learning.benchmark import report
-    from scanward.learning.benchmark.assembling import assemble
-    from scanward.learning.benchmark.store import RESULTS, Store, read_json, write_json
+    from scanward.learning.benchmark.store import RESULTS, Store, read_json
 
     store, _ = Store.at(out)
     before = read_json(out / RESULTS) if (out / RESULTS).exists() else {}
-    with progress("figures", total=1.0) as step:
-        results = assemble(store, str(before.get("command", "")))
-        write_json(out / RESULTS, results)
-        step(0.5, "report")
-        written = report.write(results, out)
+    results, written = _report(store, str(before.get("command", "")))
     _finish(results, written, None, as_json=as_json)
 
 
@@ -262,7 +272,7 @@ def _recorded(
     from scanward.learning.benchmark.store import IDC
     from scanward.recordings import load_dialect
 
-    if dialects and len(dialects) not in (1, len(recordings)):
+    if dialects and (not recordings or len(dialects) not in (1, len(recordings))):
         raise SettingsError(
             f"{len(dialects)} dialects for {len(recordings)} recordings",
             "--dialect",

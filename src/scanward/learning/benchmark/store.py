@@ -117,6 +117,8 @@ class Store:
         if not (out / PLAN).is_file():
             raise InputError("no benchmark was run here", str(out), "give the --out of a run")
         plan = read_json(out / PLAN)
+        if not set(Plan.__dataclass_fields__) <= set(plan):
+            raise DecodeError("no plan of this version", str(out / PLAN), "give --fresh to begin anew")
         text = json.dumps(plan, sort_keys=True, separators=(",", ":"))
         return cls(out, hashlib.sha256(text.encode()).hexdigest()), plan
 
@@ -235,8 +237,11 @@ class Store:
         for path in sorted((self.out / CELLS).glob("*/world.json")):
             loaded = self._load(path)
             if loaded is not None:
-                found.append(dict(loaded[0].get("facts") or {}))
-        return sorted(found, key=lambda w: (w.get("place", 0), w.get("number", 0)))
+                facts = dict(loaded[0].get("facts") or {})
+                if not _is_world(facts):
+                    raise DecodeError("no facts of a world", str(path), AGAIN)
+                found.append(facts)
+        return sorted(found, key=lambda w: (w["place"], w["number"]))
 
     def add_methods(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
         """Methods asked for, added to those asked for before: name -> what the report says of it."""
@@ -416,6 +421,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, (int, np.integer)):
         return int(value)
     return None if value is None else str(value)
+
+
+def _is_world(facts: Mapping[str, Any]) -> bool:
+    """Whether all is there that a report asks for."""
+    numbers = ("place", "number", "of", "learn", "calibrate")
+    tests = facts.get("tests")
+    return (
+        all(isinstance(facts.get(k), int) for k in numbers)
+        and all(isinstance(facts.get(k), str) for k in ("name", "about", "set"))
+        and isinstance(facts.get("simulated"), bool)
+        and isinstance(tests, list)
+        and all(isinstance(t, dict) and {"level", "site", "first"} <= set(t) for t in tests)
+    )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
