@@ -148,6 +148,7 @@ def test_what_met_a_part_of_the_attacks_is_not_ranked(whole: dict[str, Any]) -> 
     rows = {row[0]: row for g in table(found, "Methods by kind").groups for row in g.rows}
     assert rows[f"{shown}*"][1] == "–"
     assert rows["COF*"][1] == "–"  # in one of three worlds
+    assert shown not in table(found, "Each attack").columns[2]  # nor is it the best baseline
     assert rows["Scanward"][1] == "1"
     assert rows["oracle"][1] == "–"  # the ceiling competes with nobody
 

@@ -24,7 +24,7 @@ KINDS = tuple(kind.value for kind in Kind)
 # In the report: who is judged first, what can be reached at all, then the others.
 KIND_ORDER = (Kind.OURS.value, Kind.CEILING.value, *(k for k in KINDS if k not in (Kind.OURS, Kind.CEILING)))
 WHERE = "results.json"
-TODO = "write it again with `scanward benchmark`"
+AGAIN = "write it again with `scanward benchmark`"
 
 
 class Interval(NamedTuple):
@@ -49,7 +49,7 @@ def _number(found: Any, where: str) -> float | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise DecodeError(f"{type(found).__name__} where a number should be", where, TODO)
+        raise DecodeError(f"{type(found).__name__} where a number should be", where, AGAIN)
     try:
         value = float(found)
     except OverflowError:
@@ -73,7 +73,7 @@ def mapping(found: Any, where: str = WHERE) -> Mapping[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, Mapping):
-        raise DecodeError(f"{type(found).__name__} where an object should be", where, TODO)
+        raise DecodeError(f"{type(found).__name__} where an object should be", where, AGAIN)
     return found
 
 
@@ -82,7 +82,7 @@ def sequence(found: Any, where: str = WHERE) -> Sequence[Any]:
     if found is None:
         return ()
     if not isinstance(found, list | tuple):
-        raise DecodeError(f"{type(found).__name__} where a list should be", where, TODO)
+        raise DecodeError(f"{type(found).__name__} where a list should be", where, AGAIN)
     return found
 
 
@@ -213,7 +213,7 @@ class View:
     def __init__(self, results: Mapping[str, Any]) -> None:
         self.told = mapping(results)
         if self.told.get("format") != FORMAT:
-            raise DecodeError(f"no results of the format {FORMAT}", WHERE, TODO)
+            raise DecodeError(f"no results of the format {FORMAT}", WHERE, AGAIN)
         self.about = {text(m.get("name")): m for m in mappings(self.told.get("methods"), "methods")}
         self.levels = list(self._levels())
         self._best: dict[str, str | None] = {}
