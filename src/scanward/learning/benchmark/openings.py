@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import scanward
 from scanward import __version__
 from scanward.config import BENCHMARK_BOUNDS
 from scanward.errors import DecodeError, InputError, SettingsError
@@ -163,7 +162,7 @@ def rows(openings: list[Opening]) -> tuple[tuple[str, ...], list[tuple[str, ...]
 
 def commit() -> str:
     """The commit that Scanward runs from, with ``+`` when files differ from it; empty where it is not known."""
-    root = Path(scanward.__file__).resolve().parent
+    root = Path(__file__).resolve().parents[2]
     told = _git(root, "rev-parse", "HEAD")
     if told is None or len(told) != 40:
         return ""
