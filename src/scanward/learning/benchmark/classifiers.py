@@ -8,6 +8,7 @@ one thread and are deterministic for a seed. With one question of two classes th
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,7 +36,7 @@ class Classifier(Protocol):
         ...
 
 
-class OneByOne:
+class OneByOne(ABC):
     """Questions answered one after the other by ``_learn`` and ``_answer``."""
 
     def fit(self, rows: Floats, labels: Ints, sizes: Sequence[int]) -> OneByOne:
@@ -58,11 +59,13 @@ class OneByOne:
             out.append(told)
         return out
 
+    @abstractmethod
     def _learn(self, rows: Floats, y: Ints, count: int) -> Any:
-        raise NotImplementedError
+        """A model of one question: rows (N, D), classes (N,) of 0 to ``count``, at least two."""
 
+    @abstractmethod
     def _answer(self, model: Any, rows: Floats) -> Floats:
-        raise NotImplementedError
+        """Log probabilities (N, count)."""
 
 
 def log_softmax(logits: Floats) -> Floats:
