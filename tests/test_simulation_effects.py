@@ -156,8 +156,8 @@ class TestByHand:
         """A recording may give one irradiation event to two rows; where they were read tells them apart."""
         one = replace(_real(), event="same", origin=Origin("a.csv", 1))
         two = replace(_real(1.0, XRayTubeCurrentInmA=50.0), event="same", origin=Origin("a.csv", 2))
-        tripled = replace(two, parameters={**two.parameters, "XRayTubeCurrentInmA": 150.0})
-        effect = effect_of(Examination("x", (one, two)), [one, tripled], [1])
+        tripled = replace(one, parameters={**one.parameters, "XRayTubeCurrentInmA": 600.0})
+        effect = effect_of(Examination("x", (one, two)), [tripled, two], [0])
         assert effect.dose_factor == pytest.approx(3.0)
 
 

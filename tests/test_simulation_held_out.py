@@ -436,15 +436,19 @@ class TestOracle:
         for before, after, index in _attacked("renamed_body_part")[:40]:
             assert oracle.scores(after)[index] > 25 > oracle.scores(before)[index]
 
-    def test_a_weight_that_fits_the_size_is_no_suspicion(self) -> None:
-        """On trunks the localizer's size tells the weight: forged, the score rises by nats; true, it stays low."""
-        oracle, rises = Oracle(SITE), []
+    def test_a_forged_weight_is_told_by_height_and_better_by_size(self) -> None:
+        """Before the localizer the height alone speaks; on trunks its size tells the weight within a tenth."""
+        oracle = Oracle(SITE)
+        by_height: list[float] = []
+        by_size: list[float] = []
         for before, after, index in _attacked("forged_weight"):
             command = before.commands[index]
-            if command.number("WaterEquivalentDiameter") and command.text("BodyPartExamined") in (
-                "CHEST",
-                "ABDOMENPELVIS",
-            ):
-                rises.append(oracle.scores(after)[index] - oracle.scores(before)[index])
-        assert len(rises) > 15
-        assert float(np.median(rises)) > 3
+            sized = command.number("WaterEquivalentDiameter") is not None
+            rise = oracle.scores(after)[index] - oracle.scores(before)[index]
+            if sized and command.text("BodyPartExamined") in ("CHEST", "ABDOMENPELVIS"):
+                by_size.append(rise)
+            elif not sized and command.number("PatientSize") is not None:
+                by_height.append(rise)
+        assert min(len(by_height), len(by_size)) > 15
+        assert float(np.mean(by_height)) > 0.5
+        assert float(np.median(by_size)) > 7

@@ -33,7 +33,9 @@ from scanward.simulation.likelihood import (
 from scanward.simulation.patients import age_law, size_law
 from scanward.simulation.physics import Element, max_ma
 
-WEIGHT = math.log(1 / 40)  # declared before it was measured what it costs: about one of forty ways to attack
+# One in forty was tried first; at an AEC spread of 0.20 it raised the threshold (one more of 3,000 clean examinations
+# above it), and `repeat` fell from 93 to 89 %. At one in a hundred no known attack loses.
+WEIGHT = math.log(1 / 100)
 CREEP_LIMIT = 12.0  # nats that the creep so far may weigh: an impossible command must not condemn the next
 BEAM = {"SingleCollimationWidth", "TotalCollimationWidth", "SliceThickness"}
 IMAGE = {"ConvolutionKernel", "SliceThickness"}
