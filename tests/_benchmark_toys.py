@@ -131,10 +131,11 @@ def toys(shown: Sequence[str]) -> tuple[Method, ...]:
     return ALL
 
 
-def measure_apart(out: Path, workers: int) -> None:
+def measure_apart(out: Path, workers: int, sleep: float) -> None:
     """A run in a process of its own, slow enough to be met at work, leading a group of its own."""
     os.setsid()
-    os.environ["SCANWARD_TEST_SLEEP"] = "0.1"
+    os.environ["SCANWARD_TEST_SLEEP"] = str(sleep)
+    os.environ[LEARNED] = str(out.with_suffix(".learned"))
     run(small_plan(), out, toys, SOUND, workers=workers)
 
 

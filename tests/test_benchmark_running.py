@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,28 +204,37 @@ def nobody_left(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("workers", "times"), [(1, 4), (2, 1)])
-def test_killed_at_random_moments_it_ends_with_the_same_results(
-    tmp_path: Path, whole: Path, workers: int, times: int
-) -> None:
-    out = tmp_path / "out"
-    rng = random.Random(workers)
-    killed = 0
-    for _ in range(times):
+def killed(out: Path, workers: int, sleep: float, when: Callable[[], bool]) -> bool:
+    """Start a run and kill it at a moment; whether it was at work then. All its processes end with it."""
+    process = FORKS.Process(target=toy.measure_apart, args=(out, workers, sleep))
+    process.start()
+    end = time.monotonic() + WITHIN
+    while process.is_alive() and not when() and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    at_work = process.exitcode == -signal.SIGKILL
+    assert process.pid is not None
+    assert nobody_left(process.pid), "its processes go on"
+    process.close()
+    return at_work
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_results(tmp_path: Path, whole: Path) -> None:
+    out, rng = tmp_path / "out", random.Random(1)
+    times = 0
+    for _ in range(4):
         # A moment is some files after the start, so that a slow machine is killed at work as well.
         files = len(list(out.rglob("*"))) + rng.randint(1, 8)
-        process = FORKS.Process(target=toy.measure_apart, args=(out, workers))
-        process.start()
-        end = time.monotonic() + WITHIN
-        while process.is_alive() and len(list(out.rglob("*"))) <= files and time.monotonic() < end:
-            time.sleep(rng.random() / 50)
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        assert process.pid is not None
-        assert nobody_left(process.pid), "its processes go on"
-        process.close()
-    assert killed
+        times += killed(out, 1, 0.1, lambda files=files: len(list(out.rglob("*"))) > files)  # type: ignore[misc]
+    assert times
+    measure(out)
+    assert results(out) == results(whole)
+
+
+def test_killed_with_its_processes_learning_they_end_and_nothing_is_lost(tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "out"
+    assert killed(out, 2, 10 * WITHIN, lambda: len(lines(out.with_suffix(".learned"))) == 2)
     measure(out)
     assert results(out) == results(whole)
 
@@ -237,7 +247,7 @@ def test_killed_between_arrays_and_facts_a_cell_is_not_there(tmp_path: Path) -> 
     assert measure(out, ("length",))[0].measured == 1
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "other", "json"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "other", "arrays of another", "json"])
 def test_a_damaged_cell_is_made_again_and_that_is_said(tmp_path: Path, whole: Path, how: str) -> None:
     out = tmp_path / "out"
     measure(out, ("length",))
@@ -251,6 +261,8 @@ def test_a_damaged_cell_is_made_again_and_that_is_said(tmp_path: Path, whole: Pa
         victim.write_bytes(bytes(raw))
     elif how == "gone":
         victim.unlink()
+    elif how == "arrays of another":  # whole, but not those that the facts belong to
+        victim.write_bytes(before[other])
     elif how == "other":  # a whole cell, but of another test
         victim.write_bytes(before[other])
         victim.with_suffix(".json").write_bytes(other.with_suffix(".json").read_bytes())
