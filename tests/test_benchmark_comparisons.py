@@ -162,7 +162,9 @@ def test_only_what_both_were_measured_on_is_compared() -> None:
 def test_batches_of_draws_are_all_different() -> None:
     told = {ONE: site(Scanward=1.1, serial=1.0)}
     two, one = compared(told, draws=2000)["primary"], compared(told, draws=1000)["primary"]
-    assert two["p"] != one["p"]
+    less = [round(told["p"] * (draws + 1) / 2) - 1 for told, draws in ((one, 1000), (two, 2000))]
+    assert less[0] > 20
+    assert less[1] != 2 * less[0]  # the same thousand twice
     assert two["difference"]["value"] == one["difference"]["value"]
     # As many draws as asked for: the smallest p-value there is.
     assert compared({ONE: site(Scanward=9, serial=-9)}, draws=1500)["primary"]["p"] == 2 / 1501
@@ -210,6 +212,27 @@ def test_first_takes_every_claim() -> None:
     worse = compared({ONE: site(Scanward=1, serial=5)})
     assert worse["primary"]["p"] == 2 / 301
     assert (worse["primary"]["claim"], worse["first"]) == (False, False)
+
+
+def test_a_claim_is_of_the_corrected_p_value_and_of_what_is_better() -> None:
+    alone = compared({ONE: site(Scanward=1.5, serial=1, kNN=0)})["others"][0]
+    assert alone["p"] < 0.05
+    assert alone["claim"] is True
+    crowd = site(Scanward=1.5, serial=1, kNN=0, **{f"m{k}": 1.5 for k in range(30)})
+    (among,) = (o for o in compared({ONE: crowd})["others"] if o["against"] == "kNN")
+    assert among["p"] == alone["p"]
+    assert among["p_holm"] > 0.05
+    assert among["claim"] is False
+    better = compared({ONE: site(Scanward=1, serial=0, kNN=5)})
+    assert better["others"][0]["p_holm"] < 0.05
+    assert better["others"][0]["claim"] is False
+
+
+def test_a_rule_that_objects_catches_in_comparisons_too() -> None:
+    ours, other = cell(1, -90, own=1), cell(1, -90, own=2)
+    for a in "ab":
+        ours.attacks[a].objects[:] = True
+    assert compared({ONE: {"Scanward": [ours], "serial": [other]}})["primary"]["difference"]["value"] == 1
 
 
 def test_nothing_is_claimed_of_what_was_not_measured() -> None:
