@@ -62,7 +62,9 @@ def test_from_sign_in_to_the_second_case_by_keyboard_alone(
     with Seat(browser, server, "R01") as seat:
         page = seat.page
         page.goto(f"{server.address}/study/")
-        page.wait_for_function("document.activeElement.id === 'name'")  # a busy browser focuses after the load
+        page.wait_for_function(
+            "document.activeElement.id === 'name'"
+        )  # a busy browser focuses after the load
         page.keyboard.type("R01")
         seat.press("Tab")
         page.keyboard.type(PASSWORD)

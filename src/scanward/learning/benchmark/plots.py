@@ -103,14 +103,14 @@ def _legend(figure: Figure, handles: Sequence[Any]) -> None:
         handles=list(handles), loc="upper left", bbox_to_anchor=(0.0, 1 - title / height), ncols=columns,
         fontsize=8.5, columnspacing=1.4, handlelength=2.8, borderaxespad=0.2,
     )  # fmt: skip
-    engine = figure.get_layout_engine()
+    engine: Any = figure.get_layout_engine()  # constrained: the stubs know only what every engine takes
     assert engine is not None
     engine.set(rect=(0, 0, 1, 1 - (title + 0.2 * rows + 0.12) / height))
     # Constrained layout would give the title room of its own inside the rectangle.
     figure._suptitle.set_in_layout(False)  # type: ignore[attr-defined]
 
 
-def _handles(view: View, methods: Sequence[str], line: str | None = None) -> list[Line2D]:
+def _handles(view: View, methods: Sequence[str], line: Any = None) -> list[Line2D]:
     """Entries of a legend. ``line``: instead of each kind's own, such as "none"."""
     return [
         Line2D(
@@ -298,9 +298,9 @@ def attacks(view: View, level: LevelView) -> Figure:
                 label=f"best baseline: {name_of(best)}",
             )  # fmt: skip
         groups = [group for group, _ in rows]
-        for y, (before, after) in enumerate(pairwise(groups)):
+        for place, (before, after) in enumerate(pairwise(groups)):
             if before != after:
-                axes.axhline(y + 0.5, color=GREY, linewidth=0.9)
+                axes.axhline(place + 0.5, color=GREY, linewidth=0.9)
         axes.set_yticks(at, [name_of(n, 30) + (" (held out)" if g == "held out" else "") for g, n in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, 1.1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from matplotlib.figure import Figure
+
 from scanward.learning.benchmark import plots
 from scanward.learning.benchmark.report_blocks import (
     NONE,
@@ -96,7 +98,7 @@ def _told(view: View, level: LevelView) -> str:
 
 
 def _panel(
-    kind: str, view: View, which: Sequence[LevelView], draw: Callable[[], plots.Figure], alt: str
+    kind: str, view: View, which: Sequence[LevelView], draw: Callable[[], Figure], alt: str
 ) -> Drawing:
     first = which[0]
     what = {
