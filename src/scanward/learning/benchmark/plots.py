@@ -66,7 +66,7 @@ def name_of(found: str, most: int = NAME) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _style(view: View, method: str) -> tuple[str, str, str]:
+def _style(view: View, method: str) -> tuple[str, str, Any]:
     return STYLES.get(view.kind(method), (GREY, "h", "-"))
 
 
