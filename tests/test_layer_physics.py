@@ -18,6 +18,7 @@ from scanward.layers.base import Part
 from scanward.layers.identities import IDENTITIES
 from scanward.layers.physics import PhysicsLayer
 from scanward.learning.physics_constants import learn_physics
+from scanward.simulation.levels import learned_site, new_protocols_site
 
 TRAINING = clean_scanner(3000, seed=21)
 LAYER = learn_physics(TRAINING)
@@ -222,3 +223,21 @@ def _microseconds() -> float:
 def test_identities_have_names_of_their_own() -> None:
     names = [identity.name for identity in IDENTITIES]
     assert len(names) == len(set(names))
+
+
+def test_a_combination_never_recorded_is_not_judged_by_another_beam() -> None:
+    """A pitch used with the narrow beam alone tells nothing of the over-range of the wide one."""
+    learned = learn_physics([c for e in learned_site(11).examinations(700) for c in e.commands])
+    new = [
+        c
+        for e in new_protocols_site(11).examinations(300)
+        for c in e.commands
+        if (c.parameters.get("SpiralPitchFactor"), c.parameters["TotalCollimationWidth"]) == (0.8, 38.4)
+    ]
+    assert len(new) > 3  # the pelvis of the held-out protocols
+    for command in new:
+        opinion, _ = learned.judge(learned.start(), command)
+        assert not opinion.objections
+        forged = replace(command, parameters={**command.parameters, "DLP": 1.5 * command.parameters["DLP"]})  # type: ignore[operator]
+        opinion, _ = learned.judge(learned.start(), forged)
+        assert "DLP" in {o.field for o in opinion.objections}

@@ -16,7 +16,7 @@ An identity whose spread in training is above 5 % is dropped and reported: it wo
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +69,10 @@ _KEY_CANDIDATES = (
     "SliceThickness",
 )
 _DOSE_KEY = ("FilterType", "TotalCollimationWidth", "FocalSpots")
+_RANGE_KEY = (
+    "SpiralPitchFactor",
+    "TotalCollimationWidth",
+)  # over-range: turns at both ends
 _NEVER_KEY = frozenset({"AcquisitionType", "PatientPosition", "ContrastBolusAgent", "ConvolutionKernel"})
 
 Floats = NDArray[np.float64]
@@ -245,9 +249,10 @@ def _fit(identity: Identity, rows: _Rows, keys: _Keys, halves: dict[str, float])
         return _Fit(bound, 0.0, len(rows.index))
     base = ("KVP", "CTDIwPhantomType") if identity.dose else ()
     chosen = _levels(identity, rows, keys, base)
-    # what a dose is known to depend on stays in the key even where training shows no need: a combination
-    # never recorded is then judged by a coarser constant, and more widely
-    known = tuple(n for n in _DOSE_KEY if identity.dose and n not in chosen and n in keys.candidates)
+    # what a dose or an over-range is known to depend on stays in the key even where training shows no need: a
+    # combination never recorded is then judged by a coarser constant, and more widely
+    depends = _DOSE_KEY if identity.dose else _RANGE_KEY if identity.is_offset else ()
+    known = tuple(n for n in depends if n not in chosen and n in keys.candidates)
     levels = (*chosen, *known)
     cells: dict[tuple[Value | None, ...], tuple[float, float] | None] = {}
     strays = np.full(len(rows.index), np.inf)
@@ -266,6 +271,7 @@ def _fit(identity: Identity, rows: _Rows, keys: _Keys, halves: dict[str, float])
             elif depth == len(levels):
                 strays[members] = np.inf
     _withdraw_parents(cells, len(base))
+    _widen_only_children(cells, len(base))
     held = np.isfinite(strays)
     if not any(cells.values()) or float(np.mean(held)) < 0.2:
         return None
@@ -290,6 +296,26 @@ def _withdraw_parents(cells: dict[tuple[Value | None, ...], tuple[float, float] 
             parent = cells.get(key[:shorter])
             if parent is not None and (child[0] > parent[1] or child[1] < parent[0]):
                 cells[key[:shorter]] = None
+
+
+def _widen_only_children(
+    cells: dict[tuple[Value | None, ...], tuple[float, float] | None], base: int
+) -> None:
+    """A coarser constant that rests on one finer key alone knows nothing of another: there it is as wide as all are.
+
+    A pitch that was only ever used with the narrow beam does not tell the over-range of the wide one.
+    """
+    finest = max(map(len, cells))
+    whole: dict[tuple[Value | None, ...], tuple[float, float]] = {}
+    for key, cell in cells.items():
+        if len(key) == finest and cell is not None:
+            low, high = whole.get(key[:base], cell)
+            whole[key[:base]] = min(low, cell[0]), max(high, cell[1])
+    children = Counter(key[:-1] for key in cells if len(key) > base)
+    for key, cell in list(cells.items()):
+        if len(key) < finest and cell is not None and children[key] == 1 and key[:base] in whole:
+            low, high = whole[key[:base]]
+            cells[key] = min(low, cell[0]), max(high, cell[1])
 
 
 def _levels(identity: Identity, rows: _Rows, keys: _Keys, base: tuple[str, ...]) -> tuple[str, ...]:
