@@ -162,45 +162,51 @@ def _primary(view: View) -> str:
 
 
 def _elsewhere(view: View) -> Iterator[Block]:
+    """Levels other than the main one; where no threshold holds, methods at equal false alerts."""
     rows = []
     for level in view.levels:
         if level is view.main:
             continue
-        best, ours = view.best_baseline(level), level.detection(view.ours)
-        rival = level.detection(best) if best else None
-        if ours is None or rival is None:
+        ours = adapted if (adapted := f"{view.ours}, adapted") in level.methods else view.ours
+        rivals = [n for n in level.methods if view.is_baseline(n) and not view.partial(level, n)]
+        reached = {n: f for n in (ours, *rivals) if (f := level.matched(n)) is not None}
+        best = max((n for n in rivals if n in reached), key=lambda n: reached[n].value, default=None)
+        mine, rival = reached.get(ours), reached.get(best) if best else None
+        if mine is None or rival is None:
             highest = NONE
+        elif mine.value == rival.value:
+            highest = "tied"
         else:
-            highest = (
-                view.ours
-                if ours.value > rival.value
-                else "tied"
-                if ours.value == rival.value
-                else f"NOT {view.ours}"
-            )
-        alerted = level.alerted(view.ours)
+            highest = ours if mine.value > rival.value else f"NOT {view.ours}"
+        alerted = level.alerted(ours)
         rows.append(
             (
                 level.title,
                 level.mark,
-                share(ours),
+                f"{ours}: {share(mine)}",
                 f"{best}: {share(rival)}" if best else NONE,
                 highest,
-                share(level.of_ceiling(view.ours, "mean")),
-                rate(alerted),
+                share(level.matched(view.ceiling)) if view.ceiling else NONE,
+                rate(level.alerted(view.ours)),
+                rate(alerted) if ours != view.ours else NONE,
                 verdict_on(alerted, BUDGET),
             )
         )
     if rows:
         mark = "SIMULATED where said" if any(one.simulated for one in view.levels) else "Recorded commands"
+        yield Paragraph(
+            "Elsewhere a threshold set beforehand promises nothing, and whoever alerts on everything detects all. "
+            "So methods are compared where 0.5 % of the clean test examinations alert, by a threshold found on the "
+            "test itself; beside it stands how many alert at the threshold that was set beforehand."
+        )
         yield Table.of(
-            f"Elsewhere, at a budget of 0.5 %. {mark}",
+            f"Elsewhere, where 0.5 % of clean examinations alert. {mark}",
             (
-                "level", "origin", f"{view.ours}, detected", "best baseline", "higher of the two", "of the oracle",
-                "clean examinations alerted", "verdict",
+                "level", "origin", "ours, detected", "best baseline", "higher of the two", "ceiling",
+                f"{view.ours}: clean alerted at the threshold set beforehand", "adapted: the same", "verdict",
             ),
             rows,
-            words=(1, 3, 4, 7),
+            words=(1, 2, 3, 4, 8),
         )  # fmt: skip
 
 

@@ -110,6 +110,9 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "x"
 
 
+ENDS = {"value": "detection", "low": "low", "high": "high"}  # of an interval -> of a curve
+
+
 class Cell(NamedTuple):
     """One that is not there, and why."""
 
@@ -195,6 +198,16 @@ class LevelView:
     def of_ceiling(self, method: str, *keys: str) -> Interval | None:
         """Share of what the oracle detects: ``"mean"``, or ``"attacks", name``."""
         return self.figure(method, "of_ceiling", PRIMARY_BUDGET, *keys)
+
+    def matched(self, method: str, rate: float = 0.005) -> Interval | None:
+        """Mean detection where so many clean test examinations alert: the nearest point of the curve."""
+        told = mapping(self.methods.get(method, {}).get("roc"))
+        rates = sequence(told.get("false_alerts"))
+        if not rates:
+            return None
+        at = min(range(len(rates)), key=lambda k: abs(math.log(float(rates[k]) / rate)))
+        ends = {name: sequence(told.get(key)) for name, key in ENDS.items()}
+        return interval({name: of[at] if at < len(of) else None for name, of in ends.items()})
 
     def alerted(self, method: str, budget: str = PRIMARY_BUDGET) -> Interval | None:
         """Clean examinations that alerted."""
