@@ -305,7 +305,7 @@ def _widen_only_children(
 
     A pitch that was only ever used with the narrow beam does not tell the over-range of the wide one.
     """
-    finest = max(map(len, cells))
+    finest = max(map(len, cells), default=0)
     whole: dict[tuple[Value | None, ...], tuple[float, float]] = {}
     for key, cell in cells.items():
         if len(key) == finest and cell is not None:
