@@ -449,7 +449,7 @@ def test_injected_doses_scale_every_figure() -> None:
     ("folder", "table", "count", "level"),
     [
         ("covid_ctset", "covid_ctset_acquisitions.csv", 1, Level.RECURRING),
-        ("ge_revolution_protocols", "protocol_scan_groups.csv", 2, Level.NEW_PROTOCOLS),
+        ("ge_revolution_protocols", "protocol_scan_groups.csv", 3, Level.NEW_PROTOCOLS),
     ],
 )
 def test_real_recordings(
@@ -459,7 +459,7 @@ def test_real_recordings(
     if not path.is_file():
         pytest.skip(f"no {table} among the shared data")
     dialect = load_dialect(repository / "examples" / "dialects" / f"{folder}.toml")
-    worlds = recorded_worlds([path], dialect, splits=2, seed=7)
+    worlds = recorded_worlds([path], dialect, splits=3, seed=7)
     assert len(worlds) == count
     for world in worlds:
         assert not world.simulated

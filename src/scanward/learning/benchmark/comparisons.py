@@ -32,9 +32,11 @@ METHOD = (
     "attack and each world counting equally, over what both methods were measured on. Paired bootstrap of whole test "
     "and calibration examinations within worlds, {draws} draws, two-sided p-values of at least {least:.2g}. The "
     "primary comparison was named before anything was measured and is tested alone at {alpha:g}; the {others} others "
-    "are corrected together (Holm 1979). A claim is a positive difference whose (corrected) p-value is below "
-    "{alpha:g}; first is claimed only where every claim holds. What was learned is as it is: the figures say nothing "
-    "about other sites, or about learning anew."
+    "are corrected together (Holm 1979). A claim is a difference that lies above 0 with its whole interval and "
+    "whose (corrected) p-value is below {alpha:g}; first is claimed only where every claim holds. "
+    "At levels where calibration does not hold, the threshold of each method is the one at which the same share of "
+    "the clean test examinations alerts, and Scanward is taken as it adapts. What was learned is as it is: the "
+    "figures say nothing about other sites, or about learning anew."
 )
 
 
@@ -99,7 +101,7 @@ def compare(
         {
             **_row(level, endpoint, primary.ours, against, difference, p),
             "p_holm": corrected[i],
-            "claim": difference.value > 0 and corrected[i] < ALPHA,
+            "claim": shown(difference, corrected[i]),
         }
         for i, ((level, against), (difference, p)) in enumerate(others)
     ]
@@ -108,7 +110,7 @@ def compare(
     row = {
         "what": primary.what,
         **_row(primary.level, endpoint, primary.ours, primary.against, *told_first),
-        "claim": first is not None and first[0].value > 0 and first[1] < ALPHA,
+        "claim": first is not None and shown(*first),
     }
     complete = len(others) == len(pairs)
     return {
@@ -120,6 +122,15 @@ def compare(
             budget=budget, draws=draws, least=2 / (draws + 1), alpha=ALPHA, others=len(others)
         ),
     }
+
+
+def shown(difference: Interval, p: float) -> bool:
+    """Whether a difference may be claimed: above 0 with its whole interval, and by its (corrected) p-value.
+
+    Where few are hit or missed the interval is the wider of the two (``_told``), and the p-value, of draws alone,
+    knows too little: four misses of 60 against none have p = 0.04, and by an exact test 0.125.
+    """
+    return difference.low > 0 and p < ALPHA
 
 
 def _row(

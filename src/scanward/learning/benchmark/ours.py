@@ -80,6 +80,9 @@ class Made:
     samples: Samples
     settings: Settings
     methods: dict[str, str]  # the classifier kept for each context field
+    learn: tuple[
+        Examination, ...
+    ]  # what it learned from: kept, so that no other can come to have its identity
     judged: list[tuple[Sequence[Sequence[Command]], list[list[Seen]]]] = field(default_factory=list)
 
     def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Seen]]:
@@ -100,18 +103,18 @@ def _same(one: Sequence[Sequence[Command]], other: Sequence[Sequence[Command]]) 
     )
 
 
-_made: dict[tuple[str, int, int], Made] = {}  # of the last world alone
+_made: dict[tuple[str, int], Made] = {}  # of the last world alone
 
 
 def made_of(world: World, seed: int, tick: Tick) -> Made:
     """Learn the layers of this world, or take them if it was the last one."""
-    key = (world.name, seed, id(world.learn))
-    if key not in _made:
+    key = (world.name, seed)
+    if key not in _made or _made[key].learn is not world.learn:
         _made.clear()
         settings = replace(SETTINGS, seed=seed)
         layers, found, compared = crosswise(world.learn, settings, tick)
         onion = assembled(layers, found, world.learn, settings)
-        _made[key] = Made(onion, found, settings, {c.field: c.kept for c in compared})
+        _made[key] = Made(onion, found, settings, {c.field: c.kept for c in compared}, world.learn)
     return _made[key]
 
 

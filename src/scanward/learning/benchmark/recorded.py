@@ -26,8 +26,8 @@ from scanward.recordings.reading import Progress
 from scanward.simulation import ATTACKS, Attack, Donors
 
 TIME_SHARE = 0.70  # of the examinations, the earliest: learned from and calibrated on
-PROTOCOL_SHARE = 0.65  # of the protocols; the others are tested
-SPLITS = 5  # times that protocols are divided: one division of some hundred protocols says little
+PROTOCOL_SHARE = 0.65  # of the protocols, where they are divided once; the others are tested
+SPLITS = 5  # parts of the protocols, each of which is tested once: one division of some hundred says little
 FACTORS = (0.3, 1.5, 3.0, 8.0)  # of INJECTED, those of the catalogue
 MOST_OF_ONE = 10_000  # commands of one protocol at most, so that protocols put in order do not overlap
 
@@ -88,7 +88,8 @@ def recorded_worlds(
     dialect : how tables are to be read; columns named by DICOM keywords need none
     name : what reports call them; the dialect's name, or the first path's, when empty
     division : by time or protocols; None: by protocols where ``is_protocol_table`` says so, else by time
-    share : of examinations (0.7) or protocols (0.65) that are learned from and calibrated on, in (0, 1)
+    share : of examinations (0.7), or of protocols divided once (0.65), that are learned from and calibrated on, in
+        (0, 1); of several splits each leaves out its own part, and a share says nothing
     seed : of the divisions into protocols and of everything drawn later
 
     Raises
@@ -168,7 +169,7 @@ def worlds_of(
     if division is Division.TIME:
         divided = [by_time(found, share)]
     else:
-        divided = [by_protocol(found, share, (seed, k)) for k in range(splits)]
+        divided = [by_protocol(found, share, (seed,))] if splits == 1 else by_parts(found, splits, (seed,))
     level = {Division.TIME: Level.RECURRING, Division.PROTOCOLS: Level.NEW_PROTOCOLS}[division]
     worlds = []
     for k, (train, test) in enumerate(divided):
@@ -226,14 +227,38 @@ def by_protocol(
     Protocols have no time. The last quarter of the examinations calibrates, so those learned from are given an order at
     random: calibration protocols then come from where test protocols come from.
     """
+    groups = _mixed_up(found, seed)
+    cut = int(share * len(groups))
+    return _divided(groups[:cut], groups[cut:])
+
+
+def by_parts(
+    found: Sequence[Examination], parts: int, seed: tuple[int, ...]
+) -> list[tuple[list[Examination], list[Examination]]]:
+    """Whole protocols in so many parts at random, each of them tested once while the others teach.
+
+    No examination is in two tests: intervals take the worlds of a set for different examinations.
+    """
+    groups = _mixed_up(found, seed)
+    return [
+        _divided([g for i, g in enumerate(groups) if i % parts != k], groups[k::parts]) for k in range(parts)
+    ]
+
+
+def _mixed_up(found: Sequence[Examination], seed: tuple[int, ...]) -> list[list[Examination]]:
+    """The examinations of each protocol, protocols in random order."""
     groups: dict[str, list[Examination]] = {}
     for examination in found:
         groups.setdefault(_protocol(examination), []).append(examination)
     names = sorted(groups)
-    chosen = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    cut = int(share * len(chosen))
-    train, test = ([e for n in part for e in groups[n]] for part in (chosen[:cut], chosen[cut:]))
-    return [_placed(e, i) for i, e in enumerate(train)], test
+    return [groups[names[i]] for i in np.random.default_rng(seed).permutation(len(names))]
+
+
+def _divided(
+    train: Sequence[Sequence[Examination]], test: Sequence[Sequence[Examination]]
+) -> tuple[list[Examination], list[Examination]]:
+    learned = [e for group in train for e in group]
+    return [_placed(e, i) for i, e in enumerate(learned)], [e for group in test for e in group]
 
 
 def _placed(examination: Examination, place: int) -> Examination:

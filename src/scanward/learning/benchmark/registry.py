@@ -10,10 +10,12 @@ from scanward.learning.benchmark.answers import Kind, Method
 from scanward.learning.benchmark.attack_trained import attack_trained
 from scanward.learning.benchmark.ceiling import CEILING
 from scanward.learning.benchmark.deep_detectors import DEEP
+from scanward.learning.benchmark.matching import adapted
 from scanward.learning.benchmark.ours import OURS
-from scanward.learning.benchmark.plan import SIZES
+from scanward.learning.benchmark.plan import AGAINST, SIZES
 from scanward.learning.benchmark.regression import REGRESSION
 from scanward.learning.benchmark.serial import SERIAL
+from scanward.learning.benchmark.spoilt_trained import SPOILT_TRAINED
 from scanward.learning.benchmark.supervised import CLEAN_ONLY
 from scanward.learning.benchmark.unsupervised import UNSUPERVISED
 
@@ -31,17 +33,21 @@ KINDS = {
 }
 
 
+# Baselines that are also learned again with the first examinations of what is new: the strongest of each kind on
+# development sites.
+ADAPTING = ("kNN", "Hotelling T2", "robust dose regression", "LightGBM: all contexts", AGAINST)
+
+
 def methods(shown: Sequence[str]) -> tuple[Method, ...]:
     """Every method; attack-trained ones are shown the attacks of these names."""
+    plain = (*UNSUPERVISED, *REGRESSION, *DEEP, *CLEAN_ONLY, *SPOILT_TRAINED)
     found = (
         *OURS,
         *CEILING,
-        *UNSUPERVISED,
-        *REGRESSION,
-        *DEEP,
-        *CLEAN_ONLY,
+        *plain,
         *SERIAL,
         *attack_trained(shown),
+        *(adapted(m) for m in plain if m.name in ADAPTING),
     )
     names = [m.name for m in found]
     twice = sorted({n for n in names if names.count(n) > 1})

@@ -201,11 +201,12 @@ class LevelView:
 
     def matched(self, method: str, rate: float = 0.005) -> Interval | None:
         """Mean detection where so many clean test examinations alert: the nearest point of the curve."""
-        told = mapping(self.methods.get(method, {}).get("roc"))
-        rates = sequence(told.get("false_alerts"))
-        if not rates:
+        told = mapping(mapping(self.methods.get(method), method).get("roc"), "roc")
+        rates = numbers(told, "false_alerts")
+        known = [k for k, found in enumerate(rates) if 0 < found < math.inf]
+        if not known:
             return None
-        at = min(range(len(rates)), key=lambda k: abs(math.log(float(rates[k]) / rate)))
+        at = min(known, key=lambda k: abs(math.log(rates[k] / rate)))
         ends = {name: sequence(told.get(key)) for name, key in ENDS.items()}
         return interval({name: of[at] if at < len(of) else None for name, of in ends.items()})
 
