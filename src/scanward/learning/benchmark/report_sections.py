@@ -287,7 +287,8 @@ def _tuning(view: View) -> Iterator[Block]:
     yield Paragraph(
         "Every tuned method had four candidates, compared on commands spoilt at random in learning examinations held "
         "back for it; attack-trained methods on the attacks that they were shown. No method saw a test, and none that "
-        "learns from clean commands alone saw an attack. What each chose in each world, with the score of every "
+        "learns from clean commands alone saw an attack; but what Scanward is made of was decided by what it detects "
+        "of the known attacks on development sites. What each chose in each world, with the score of every "
         "candidate, is in results.json; here is the first world's."
     )
     groups = []
