@@ -131,7 +131,9 @@ def _place(view: View, main: LevelView, where: str) -> str:
         found = f"{best} detects {share(main.detection(whole[0]))}"
         if place == 1:
             of = many(len(whole) + 1, "method")
-            parts.append(f"{view.ours}, of {of}: it detects {told}. The best baseline, {found}.")
+            parts.append(
+                f"{view.ours}, of {of}, by the mean alone: it detects {told}. The best baseline, {found}."
+            )
         else:
             parts.append(
                 f"NOT {view.ours}, which is number {place} of {len(whole) + 1} and detects {told}. {found}."
