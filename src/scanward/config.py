@@ -441,9 +441,7 @@ class BenchmarkBounds:
     spreads: int = 10  # AEC spreads of one plan; the full size has three
     workers: int = 64  # processes; each holds a world in memory, about 1 GB at full size
     files: int = 200_000  # files of the recordings that are hashed; a CT study has some thousand images
-    slug_chars: int = (
-        60  # characters of a name in a path; with hash and ending far below the 255 of a file system
-    )
+    slug_chars: int = 60  # characters of a name in a path; with hash and ending far below a file system's 255
     json_bytes: int = 64 << 20  # bytes of a kept JSON file; the results of a full run have some 20 MB
     array_bytes: int = 1 << 30  # bytes of the arrays of one cell, unpacked; at full size some 1 MB
     arrays: int = 64  # arrays in one file; a cell and the effects of its cases have nine each
