@@ -265,7 +265,7 @@ def test_every_member_of_the_manifest_is_typed(name: str, change: Callable[[dict
         check(with_manifest(change))
 
 
-@pytest.mark.parametrize("schema", [0, 2, 99, "1", 1.0, True, None])
+@pytest.mark.parametrize("schema", [0, 3, 99, "1", 1.0, True, None])
 def test_an_unknown_schema_is_refused(schema: object) -> None:
     with pytest.raises(BundleError, match="schema"):
         check(with_manifest(lambda d: d.update(schema=schema)))

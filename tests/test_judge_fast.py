@@ -90,7 +90,9 @@ def plain_answers(grove: Grove, features: F32) -> Answers:
 
 
 def plain_conditionals(onion: Onion) -> tuple[Callable[..., Prepared], Callable[..., list[float]]]:
-    usual, conditionals = onion.context_sensitive.usual, onion.context_sensitive.conditionals
+    usual, exposure = onion.context_sensitive.usual, onion.context_sensitive.exposure
+    assert exposure is not None
+    conditionals = (*onion.context_sensitive.conditionals, exposure.model)
 
     fast = Expecting.prepare
 

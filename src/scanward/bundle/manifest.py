@@ -23,7 +23,8 @@ from scanward.config import BUNDLE_BOUNDS, BundleBounds
 from scanward.errors import BundleError
 
 KIND: Final = "scanward.bundle"
-SCHEMAS: Final = frozenset({1})
+# 1: up to the first judge. 2: with what exposure control says, which a reader of 1 alone would leave out unnoticed.
+SCHEMAS: Final = frozenset({1, 2})
 MANIFEST, SIGNATURE, SETTINGS, ARRAYS = (
     "manifest.json",
     "signature.json",

@@ -23,6 +23,7 @@ from scanward.layers.classifier import Classifier
 from scanward.layers.conditional import Conditional
 from scanward.layers.encoding import AGE_BANDS, ELEMENT, MISSING, Encoder, View
 from scanward.layers.expecting import Expecting, Prepared
+from scanward.layers.exposure import Exposure
 from scanward.layers.graph import Answers, Grove
 from scanward.layers.phrases import (
     class_objection,
@@ -87,6 +88,7 @@ class ContextSensitiveLayer:
     classifiers: tuple[Classifier, ...]
     expectations: Grove  # trees of the conditionals, then of the choices
     suspicions: Grove  # trees of the classifiers
+    exposure: Exposure | None = None  # what exposure control has to say of the other settings
     name: LayerName = LayerName.CONTEXT_SENSITIVE
 
     def start(self) -> Residuals:
@@ -104,7 +106,8 @@ class ContextSensitiveLayer:
     @cached_property
     def expecting(self) -> Expecting:
         """The conditionals side by side, and what the choices start from."""
-        return Expecting(self.encoder, self.usual, self.conditionals, self.choices)
+        more = () if self.exposure is None else (self.exposure.model,)
+        return Expecting(self.encoder, self.usual, (*self.conditionals, *more), self.choices)
 
     @cached_property
     def _plan(self) -> tuple[tuple[str, bool, str, str, str], ...]:
@@ -141,6 +144,8 @@ class ContextSensitiveLayer:
                 self.choices, self._chosen, corrections[trees:], strict=True
             )
         }
+        widths = self.expecting.spreads(view, level, row)
+        features.update(self._exposed(view, ready, moved, widths))
         lying = state.lying
         total = 0.0
         most = 0.0
@@ -203,12 +208,9 @@ class ContextSensitiveLayer:
         features["cs.usual.away"] = float(away)
         score = total
         corrected = iter(corrections)  # those of the conditionals stand first
+        # Exposure control's own expectation stands last, and has been asked.
         for model, (expect_name, gap_name), guess, width in zip(
-            self.conditionals,
-            self._names[0],
-            ready.guesses,
-            self.expecting.spreads(view, level, row),
-            strict=True,
+            self.conditionals, self._names[0], ready.guesses, widths, strict=False
         ):
             expected = guess + (next(corrected)[0] if model.trees else 0.0)
             number = view.numbers[model.target]
@@ -235,6 +237,7 @@ class ContextSensitiveLayer:
         features["cs.evidence"] = sum([n - 2.0 for n in odd if n > 2.0]) + sum(
             [0.5 * min(z, 8.0) ** 2 - 2.0 for z in far if z > 2.0]
         )
+        features.update(self._exchanged(features))
         suspected = iter(suspicions)
         for classifier, against_name in zip(self.classifiers, self._names[1], strict=True):
             answer = classifier.against(view, next(suspected) if classifier.trees else None)
@@ -252,6 +255,44 @@ class ContextSensitiveLayer:
         outcome = Outcome.OBJECT if objections else Outcome.PASS
         found = tuple(sorted(objections, key=lambda o: -o.weight))
         return Opinion(self.name, outcome, found, score, features=features), state
+
+    def _exposed(
+        self, view: View, ready: Prepared, moved: list[float], widths: list[float]
+    ) -> dict[str, float]:
+        """What exposure control says of the current, and by it of its own settings."""
+        if self.exposure is None:
+            return {}
+        told = self.exposure.opinion(view, ready.level, ready.row, moved, ready.guesses[-1], widths[-1])
+        if told is None:
+            return dict.fromkeys(
+                ("cs.aec", "cs.aec.nats", *(fits for _, fits, _, _ in self._settings)), math.nan
+            )
+        found = {"cs.aec": told.spreads, "cs.aec.nats": told.nats}
+        found.update((fits, told.fits[f]) for f, fits, _, _ in self._settings)
+        return found
+
+    def _exchanged(self, features: dict[str, float]) -> dict[str, float]:
+        """Evidence that a setting was exchanged after the current had been set, in nats, and the most of it.
+
+        Whoever chooses an unusual setting gets a current that goes with it: the surprise at the choice, plus by
+        how much the current fits the usual one better.
+        """
+        found = {}
+        for _, fits, chosen, exchanged in self._settings:
+            if chosen in features:
+                by = features[fits]
+                found[exchanged] = features[chosen] + (by if by == by else 0.0)
+        if found:
+            found["cs.exchanged"] = max(found.values())
+        return found
+
+    @cached_property
+    def _settings(self) -> list[tuple[int, str, str, str]]:
+        """Of each setting of exposure control: field, and names of three features."""
+        if self.exposure is None:
+            return []
+        names = [(f, self.encoder.fields[f].name) for f in self.exposure.settings.tolist()]
+        return [(f, f"cs.aec.fits.{n}", f"cs.choice.{n}", f"cs.exchanged.{n}") for f, n in names]
 
     def _age(self, view: View) -> float:
         """Nats of surprise at the patient's age band in the protocol element; NaN where no age is told."""
@@ -306,6 +347,8 @@ class ContextSensitiveLayer:
         parts |= {f"choice{i}": m.part() for i, m in enumerate(self.choices)}
         parts |= {f"classifier{i}": m.part() for i, m in enumerate(self.classifiers)}
         parts["ages"] = Part({}, {"nats": self.ages})
+        if self.exposure is not None:
+            parts["exposure"] = self.exposure.part()
         joined = Part.joined(parts)
         counts = {
             "conditionals": len(self.conditionals),
@@ -332,4 +375,6 @@ class ContextSensitiveLayer:
             ),
             Grove.from_part(part.scoped("expectations")),
             Grove.from_part(part.scoped("suspicions")),
+            # Bundles of schema 1 have none.
+            Exposure.from_part(part.scoped("exposure")) if "exposure" in s else None,
         )

@@ -18,6 +18,7 @@ from scanward.layers.graph import Graph, rounded
 from scanward.learning.boosting import boost, export, merge
 from scanward.learning.choices import choosable, learn_choice
 from scanward.learning.conditionals import learn_conditional
+from scanward.learning.exposure import learn_exposure
 from scanward.learning.usual_values import learn_ages, learn_usual
 
 # Figures that follow from the others by arithmetic (physics checks them); expecting them twice teaches nothing.
@@ -123,6 +124,7 @@ def learn_context_sensitive(
             2 * size,
             what="classifiers",
         ),
+        learn_exposure(encoder, rows, usual, seed=seed),
     )
 
 
