@@ -182,11 +182,14 @@ def test_the_duplicate_of_an_unreadable_neighbour_changes_nothing(small_bundle: 
 
 def test_an_event_told_twice_cannot_carry_other_values_past_the_judge(small_bundle: Trained) -> None:
     commands = few(small_bundle)
-    at = next(i for i, c in enumerate(commands) if c.number("KVP") == 120 and c.number("CTDIvol"))
+    clean = answers(small_bundle, commands)
+    at = next(  # one that is released as it is: a judge may alert on a clean command now and then
+        i
+        for i, c in enumerate(commands)
+        if c.number("KVP") == 120 and c.number("CTDIvol") and clean[i].verdict is Verdict.RELEASE
+    )
     forged = changed(commands[at], KVP=35.0)
     found = answers(small_bundle, [*commands, Duplicate(Origin("x", 1), forged)])
-    clean = answers(small_bundle, commands)
-    assert clean[at].verdict is Verdict.RELEASE
     assert found[-1].verdict is not Verdict.RELEASE
     assert "which says otherwise" in found[-1].reason
     assert "KVP" in found[-1].fields
