@@ -16,34 +16,14 @@ import numpy as np
 
 from benchmarks.attacked import Attacked
 from scanward.calibration import Calibration
-from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerName
-from scanward.errors import LearningError
 from scanward.layers.onion import Onion
-from scanward.layers.protocol_book import ProtocolBookLayer
+from scanward.learning.benchmark.ours import assembled, without_layer
 from scanward.learning.combiner import Samples, learn_combiner
 from scanward.learning.corruptions import SPOILERS
-from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.evaluate import Parts, learned, objects
 from scanward.learning.folds import Settings, crosswise
-from scanward.learning.physics_constants import learn_physics
 from scanward.learning.resampling import mean_known
-
-PREFIXES = {
-    LayerName.CONTEXT_FREE: "cf.",
-    LayerName.CONTEXT_SENSITIVE: "cs.",
-    LayerName.PROCEDURE: "proc.",
-}
-
-
-def without_layer(found: Samples, layer: LayerName) -> Samples:
-    """The samples without the features of one learned layer."""
-    keep = [i for i, n in enumerate(found.names) if not n.startswith(PREFIXES[layer])]
-    if len(keep) in (0, len(found.names)):
-        raise LearningError(
-            f"no feature, or every feature, begins with '{PREFIXES[layer]}'", "ablation", "report this"
-        )
-    return replace(found, names=tuple(found.names[i] for i in keep), rows=found.rows[:, keep])
 
 
 def without_kind(found: Samples, kind: str) -> Samples:
@@ -62,16 +42,7 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Mean detection, detection of each attack, and clean alerts with all, and with each part left out."""
     layers, found, _ = crosswise(divided.learn, settings, tick)
-    commands = [c for e in divided.learn for c in e.commands]
-    rules = (
-        learn_form(commands),
-        learn_physics(commands),
-        learn_limits(commands),
-        ProtocolBookLayer(ProtocolBook()),
-    )
-    none = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
-    combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
-    bare = Onion(layers[0].encoder, rules, *layers, combiner, settings.budget, none, {})
+    bare = assembled(layers, found, divided.learn, settings)
     out = {}
     variants: dict[str, Samples] = {
         f"without {layer}": without_layer(found, layer) for layer in LEARNED_LAYERS

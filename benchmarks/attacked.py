@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from scanward.commands import Command, Examination, Judgement
+from scanward.commands import Examination, Judgement
 from scanward.learning.baselines import Tuned
+from scanward.learning.benchmark.cases import Case, cases_of
 from scanward.learning.evaluate import Judging, Threshold, alerts, learned, objects
 from scanward.learning.resampling import Floats, per_unit
-from scanward.simulation import Attack, Donors
 from scanward.simulation.oracle import Oracle
 
-PASSES = 4  # times that the examinations are gone through for attacks that few of them allow
-
-
-@dataclass(frozen=True)
-class Attacked:
-    """One attacked examination up to its last attacked command, and which commands those are.
-
-    ``unit`` is the index of the examination among the test examinations (the unit of the bootstrap).
-    """
-
-    unit: int
-    commands: tuple[Command, ...]
-    indices: tuple[int, ...]
-
-
-def attacked(
-    attack: Attack, test: Sequence[Examination], donors: Donors, count: int, seed: int
-) -> list[Attacked]:
-    """Up to ``count`` attacks, one an examination as long as there are enough that allow it.
-
-    Deterministic for (attack name, seed), whatever other attacks were made before.
-    """
-    # The family and not the name: every factor of a dose attack meets the same commands.
-    rng = np.random.default_rng((seed, *attack.family.encode()))
-    out: list[Attacked] = []
-    used: set[tuple[int, int]] = set()
-    for _ in range(PASSES):
-        for unit, examination in enumerate(test):
-            if len(out) >= count:
-                return out
-            free = [i for i in attack.eligible(examination) if (unit, i) not in used]
-            draw = float(rng.random())
-            child = np.random.default_rng((seed, unit, len(used)))
-            if not free:
-                continue
-            index = free[int(draw * len(free))]
-            used.add((unit, index))
-            after = attack.apply(examination, index, child, donors)
-            indices = attack.attacked_indices(examination, after, index) if after is not None else ()
-            if after is not None and indices:
-                out.append(Attacked(unit, after.commands[: max(indices) + 1], indices))
-    return out
+Attacked, attacked = (
+    Case,
+    cases_of,
+)  # one making of attacked commands for the product's benchmark and for these
 
 
 Found = dict[str, list[bool]]

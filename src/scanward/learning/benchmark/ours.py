@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from scanward.calibration import Calibration
 from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import (
@@ -122,15 +120,19 @@ def assembled(
     layers: LearnedLayers, found: Samples, learn: Sequence[Examination], settings: Settings
 ) -> Onion:
     """An onion without thresholds: it objects by rules and scores by its layers."""
+    combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
+    return Onion(layers[0].encoder, rules_of(learn), *layers, combiner, settings.budget, UNCALIBRATED, {})
+
+
+def rules_of(learn: Sequence[Examination]) -> tuple[Layer[Any], ...]:
+    """Layers 1 to 4, without a protocol book: the simulated sites have none."""
     commands = commands_of(learn)
-    rules: tuple[Layer[Any], ...] = (
+    return (
         learn_form(commands),
         learn_physics(commands),
         learn_limits(commands),
         ProtocolBookLayer(ProtocolBook()),
     )
-    combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
-    return Onion(layers[0].encoder, rules, *layers, combiner, settings.budget, UNCALIBRATED, {})
 
 
 def without_layer(found: Samples, layer: LayerName) -> Samples:
@@ -141,13 +143,6 @@ def without_layer(found: Samples, layer: LayerName) -> Samples:
             f"no feature, or every feature, begins with '{PREFIXES[layer]}'", "benchmark", "report this"
         )
     return replace(found, names=tuple(found.names[i] for i in keep), rows=found.rows[:, keep])
-
-
-def without_kind(found: Samples, kind: str) -> Samples:
-    """The samples without one kind of spoilt command."""
-    keep = np.array([k != kind for k in found.kinds])
-    kinds = tuple(k for k in found.kinds if k != kind)
-    return Samples(found.names, found.rows[keep], found.labels[keep], kinds)
 
 
 @dataclass(frozen=True)
@@ -225,15 +220,14 @@ def _adapted(world: World, seed: int, tick: Tick) -> Learned:
     copies = COPIES if changed and sum(changed) > len(changed) / 2 else 1
     together = (*world.learn, *_repeated(test.first, copies))
     layers = learn_layers(together, made.settings, tick, made.methods)
-    commands = commands_of(together)
-    rules: tuple[Layer[Any], ...] = (
-        learn_form(commands),
-        learn_physics(commands),
-        learn_limits(commands),
-        ProtocolBookLayer(ProtocolBook()),
-    )
     onion = Onion(
-        layers[0].encoder, rules, *layers, made.onion.combiner, made.settings.budget, UNCALIBRATED, {}
+        layers[0].encoder,
+        rules_of(together),
+        *layers,
+        made.onion.combiner,
+        made.settings.budget,
+        UNCALIBRATED,
+        {},
     )
     facts = {
         "adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations",

@@ -33,8 +33,8 @@ KINDS = {
 }
 
 
-# Baselines that are also learned again with the first examinations of what is new: the strongest of each kind on
-# development sites.
+# Baselines that are also learned again with the first examinations of what is new: some of each kind that did well on
+# site 11, and the opponent of the primary comparison. All of them would cost three learnings a method.
 ADAPTING = ("kNN", "Hotelling T2", "robust dose regression", "LightGBM: all contexts", AGAINST)
 
 
