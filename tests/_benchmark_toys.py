@@ -142,7 +142,7 @@ def measure_apart(out: Path, workers: int, sleep: float) -> None:
 def in_place(patch: pytest.MonkeyPatch) -> None:
     """Small sizes, sites of tests and these methods in place of the real ones, as the command sees them."""
     tiny = planning.Size(
-        about="a second of work", sites=1, spreads=(0.12,), vendors=1, learn=60, recurring=20, others=12,
+        about="a second of work", sites=1, spreads=(0.12,), beside=(), vendors=1, learn=60, recurring=20, others=12,
         levels=(Level.RECURRING, Level.NEW_PROTOCOLS), cases=4, null=5, on_curve=3, more=(3.0,), less=(0.5,),
         methods=("Scanward", "oracle", "length"),
     )  # fmt: skip

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Examination, LayerName, Told
+from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Device, Examination, LayerName, Told, Verdict
 from scanward.learning import fit as fitting
 from scanward.learning import folds
-from scanward.learning.benchmark import ours
+from scanward.learning.benchmark import adapting, ours
 from scanward.learning.benchmark.answers import Answer, Method
 from scanward.learning.benchmark.ceiling import CEILING
 from scanward.learning.benchmark.ours import OURS, made_of, without_layer
@@ -129,6 +129,19 @@ def test_a_learned_layer_left_out_says_nothing_any_more(world: World) -> None:
         assert found != whole
 
 
+def test_scoring_again_what_was_noted_is_judging_again(world: World) -> None:
+    made = made_of(world, 0, quiet)
+    asked = histories(world)
+    combiner = ours.learn_combiner(without_layer(made.samples, LayerName.PROCEDURE), rounds=8)
+    again = ours.RescoringScorer(made, combiner).answer(asked)  # type: ignore[arg-type]
+    judged = ours.OnionScorer(replace(made.onion, combiner=combiner)).answer(asked)  # type: ignore[arg-type]
+    assert [[a.objects for a in h] for h in again] == [[a.objects for a in h] for h in judged]
+    flat = ([a.score for h in told for a in h] for told in (again, judged))
+    assert next(flat) == pytest.approx(next(flat), abs=1e-5)
+    # What only the host says of the patient is asked twice.
+    assert {len(s.rows) for h in made.judge(asked) for s in h if s.score is not None} <= {1, 2}
+
+
 def test_layers_are_learned_once_a_world(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made_of(world, 0, quiet)
     monkeypatch.setattr(ours, "crosswise", None)  # would fail if it were called again
@@ -212,7 +225,18 @@ def test_a_device_that_changed_outweighs_what_it_was(world: World) -> None:
     adapted = NAMES["Scanward, adapted"]
     assert adapted.learn(world, 0, quiet).facts["each counted"] == 1
     found = adapted.learn(elsewhere, 0, quiet)
-    assert found.facts["each counted"] == ours.COPIES
+    assert found.facts["each counted"] == adapting.COPIES
+    # The rules alone decide as the whole judge would, which has no threshold for its score here.
+    made, rules = made_of(world, 0, quiet), adapting.rules_of(world.learn)
+    for e in (*test.first, *updated):
+        whole = any(j.verdict is not Verdict.RELEASE for j in made.onion.judge_all(e.commands))
+        assert adapting.objected(rules, e) is whole
+    # A device that nobody knows has not changed.
+    strange = tuple(
+        replace(e, commands=tuple(replace(c, device=Device("Nobody", "None")) for c in e.commands))
+        for e in updated
+    )
+    assert adapting.copies(world, replace(test, first=strange)) == 1
     asked = [e.commands for e in updated[:5]]
     assert all(a.objects for h in answers("Scanward", world, asked) for a in h)
     assert not any(a.objects for h in found.scorer.answer(asked) for a in h)

@@ -408,12 +408,27 @@ def test_development_and_final_are_apart() -> None:
 def test_the_attacks_of_a_final_test_are_the_known_and_the_held_out() -> None:
     final = replace(PLAN, final=True, held_out=tuple(planning.make("small", final=True).held_out))
     (world,) = build(PLAN.simulated[0], PLAN, ())
-    groups = {name: one.group for name, one in attacks_of(final, world).items()}
+    later, new = world.tests
+    groups = {name: one.group for name, one in attacks_of(final, world, later).items()}
     assert set(groups.values()) == {"null", "known", "held out", "curve"}
-    assert "held out" not in {one.group for one in attacks_of(PLAN, world).values()}
+    assert "held out" not in {one.group for one in attacks_of(PLAN, world, later).values()}
     # Doses that no tube could give are injected into recordings alone.
-    recorded = attacks_of(PLAN, replace(world, simulated=False))
+    recorded = attacks_of(PLAN, replace(world, simulated=False), new)
     assert [n for n in recorded if n not in groups] == [n for n in recorded if n.startswith("injected")] != []
+    # No smallest dose factor where no threshold holds.
+    assert {one.group for one in attacks_of(final, world, new).values()} == {"null", "known", "held out"}
+    assert "curve" in {one.group for one in recorded.values()}
+
+
+def test_the_full_size_has_the_usual_spread_everywhere_and_others_at_one_site() -> None:
+    full = planning.make("full")
+    assert [(w.seed, w.spread) for w in full.simulated] == [
+        (11, 0.12), (12, 0.12), (13, 0.12), (11, 0.05), (11, 0.2)
+    ]  # fmt: skip
+    assert [(w.seed, w.spread) for w in planning.make("full", sites=2, spreads=[0.2]).simulated] == [
+        (11, 0.2), (12, 0.2)
+    ]  # fmt: skip
+    assert full.simulated[0].learn / 4 >= 999  # the quarter that calibrates
 
 
 @pytest.mark.parametrize(

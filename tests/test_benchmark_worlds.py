@@ -43,7 +43,7 @@ from scanward.simulation.physics import consequences
 
 SEED = 11
 SIZES = Sizes(learn=600, recurring=300, others=300)
-LATER = [Level.NEW_PROTOCOLS, Level.NEW_MODEL, Level.SOFTWARE_UPDATE]
+LATER = [Level.NEW_PROTOCOLS, Level.NEW_MODEL, Level.SOFTWARE_UPDATE, Level.OTHER_SITE]
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,21 @@ def test_the_update_changes_what_it_says_and_nothing_else(world: World) -> None:
               for o, n in zip(e, after.elements[k], strict=True) if o.spec.slice_mm != n.spec.slice_mm}  # fmt: skip
     assert slices == {(3.0, 2.0)}
     assert {m.mgy_per_100_mas for m in before.models} == {m.mgy_per_100_mas for m in after.models}
+
+
+def test_another_site_has_the_same_models_and_books_and_habits_of_its_own(world: World) -> None:
+    new, known = part(world, Level.OTHER_SITE), commands_of(world.recorded)
+    found = commands_of(new.clean + new.first)
+    assert {c.device.key for c in found} == {c.device.key for c in known}
+    assert not {c.device.serial for c in found} & {c.device.serial for c in known}
+    assert names(new.clean) & names(world.recorded)
+    assert new.site is not None
+    doses = [
+        {key: [e.reference_ma for e in elements] for key, elements in site.elements.items()}
+        for site in (learned_site(SEED), new.site)
+    ]
+    assert doses[0].keys() == doses[1].keys()
+    assert sum(doses[0][k] != doses[1][k] for k in doses[0]) > len(doses[0]) / 2
 
 
 def test_children_and_adults_at_every_level(world: World) -> None:

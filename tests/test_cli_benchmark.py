@@ -66,7 +66,7 @@ def test_from_nothing_to_a_report_and_again(tmp_path: Path) -> None:
     for name in ("report.md", "report.html"):
         assert "SIMULATED" in (out / name).read_text()
     found = told(out)
-    assert found["command"] == "scanward benchmark --size small --sites 1 --spread 0.12"
+    assert found["command"] == "scanward benchmark --size small"
     assert str(tmp_path) not in json.dumps(found)
     assert found["finished"]
     assert set(found["levels"][0]["methods"]) == {"Scanward", "oracle", "length"}

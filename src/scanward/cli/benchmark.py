@@ -71,7 +71,7 @@ _OUT = Path("benchmark")
     "spreads",
     multiple=True,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="AEC spread of the sites; repeatable.  [default: as the size has it]",
+    help="AEC spread of all sites; repeatable.  [default: as the size has it]",
 )
 @click.option(
     "--seed",
@@ -319,13 +319,15 @@ def _command(plan: Plan, wanted: Sequence[str]) -> str:
     """The command that makes these figures, without what only says where files lie."""
     import shlex
 
+    from scanward.learning.benchmark import plan as planning
+
     words = ["scanward", "benchmark", "--size", plan.size]
     for one in plan.recorded:
         words += ["--idc", one.name.partition(" ")[2]] if one.kind == "idc" else ["--recordings", one.name]
-    if not plan.simulated:
-        words += ["--sites", "0"]
-    else:
-        words += ["--sites", str(len({w.seed for w in plan.simulated}))]
+    count = len({w.seed for w in plan.simulated})
+    if count != planning.SIZES[plan.size].sites:
+        words += ["--sites", str(count)]
+    if count and plan.simulated != planning.make(plan.size, final=plan.final, sites=count).simulated:
         for spread in dict.fromkeys(w.spread for w in plan.simulated):
             words += ["--spread", f"{spread:g}"]
     if plan.seed:

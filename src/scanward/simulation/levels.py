@@ -1,6 +1,7 @@
-"""One simulated site seen four times: as learned from, with new protocols, with a new scanner, after an update.
+"""One simulated site seen four times: as learned from, with new protocols, with a new scanner, after an update; and
+another one.
 
-It is always the same site: the seed gives the same serial numbers and the same habits of dose, so that a test differs
+The four are the same site: the seed gives the same serial numbers and the same habits of dose, so that a test differs
 from what was learned by what its level names and by nothing else. Protocols that are not in use stand in the
 site's list with weight 0, and scanners that are not with share 0: the names and doses of the others, which hang
 on a protocol's and a scanner's place in the lists, stay as they are.
@@ -39,6 +40,9 @@ HELD_OUT_PROTOCOLS: frozenset[str] = frozenset(
         "Child Sinus",  # rare; its relation is an adults' protocol
     }
 )
+
+# --- another site ---------------------------------------------------------------------------------------------
+ELSEWHERE = 1_000_000  # added to the seed: no site that is learned from has such a number
 
 # --- software update ------------------------------------------------------------------------------------------
 UPDATED_SOFTWARE = "SIM 2.0"  # SoftwareVersions after it; serial numbers and names of protocols stay
@@ -109,6 +113,11 @@ def updated_site(seed: int, aec_spread: float = AEC_SPREAD, vendors: int = len(M
     """
     protocols = tuple(updated_protocol(p) for p in _only(_learned))
     return Site(seed, aec_spread, tuple(updated_model(m) for m in _known(vendors)), protocols)
+
+
+def other_site(seed: int, aec_spread: float = AEC_SPREAD, vendors: int = len(MODELS)) -> Site:
+    """Another site with the same models and the same protocol book: other serial numbers, doses and people."""
+    return learned_site(seed + ELSEWHERE, aec_spread, vendors)
 
 
 def updated_model(model: Model) -> Model:

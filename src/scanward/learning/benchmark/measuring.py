@@ -17,6 +17,7 @@ from scanward.commands import Command, Examination
 from scanward.errors import LearningError, SettingsError
 from scanward.learning.benchmark.answers import Answer, Attacked, Floats, Learned, Method, Scorer, Tick, Told
 from scanward.learning.benchmark.cases import Case, cases_of
+from scanward.learning.benchmark.matching import exchangeable
 from scanward.learning.benchmark.plan import NULL, Plan, Recorded, Simulated, digest_of
 from scanward.learning.benchmark.recorded import INJECTED, idc_worlds, worlds_of
 from scanward.learning.benchmark.simulated import Sizes, donors_of, simulated_world
@@ -65,7 +66,7 @@ class Prepared:
         if test.level not in self._cases:
             donors = donors_of(self.world, test)
             made = {}
-            wanted = attacks_of(self.plan, self.world)
+            wanted = attacks_of(self.plan, self.world, test)
             seed = case_seed(self.plan, self.world, test)
             for i, (name, one) in enumerate(wanted.items()):
                 tick(f"attacks: {name}", i / len(wanted))
@@ -85,8 +86,12 @@ def case_seed(plan: Plan, world: World, test: TestSet) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def attacks_of(plan: Plan, world: World) -> dict[str, Attacks]:
-    """Name -> attack and group. Doses injected outright only where commands are recorded."""
+def attacks_of(plan: Plan, world: World, test: TestSet) -> dict[str, Attacks]:
+    """Name -> attack and group.
+
+    Doses injected outright only where commands are recorded; dose factors of the curves not at the harder levels of
+    simulated sites, where no threshold holds and a smallest factor caught would mean nothing.
+    """
     out = {
         name: Attacks("null" if ATTACKS[name].family == NULL else "known", ATTACKS[name])
         for name in plan.known
@@ -97,7 +102,8 @@ def attacks_of(plan: Plan, world: World) -> dict[str, Attacks]:
         from scanward.simulation.held_out import HELD_OUT
 
         out.update({name: Attacks("held out", HELD_OUT[name]) for name in plan.held_out})
-    for factor in (*plan.more, *plan.less):
+    curves = not world.simulated or exchangeable(test.level)
+    for factor in (*plan.more, *plan.less) if curves else ():
         out[f"dose factor {factor:g}"] = Attacks("curve", dose_attack(factor), factor)
     return out
 
@@ -186,7 +192,7 @@ def case_facts(
     prepared: Prepared, test: TestSet, tick: Tick
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Facts of each attack's cases (group, family, how many), and their effects as arrays."""
-    wanted = attacks_of(prepared.plan, prepared.world)
+    wanted = attacks_of(prepared.plan, prepared.world, test)
     facts, effects = {}, {}
     for name, cases in prepared.cases(test, tick).items():
         one = wanted[name]
@@ -269,7 +275,7 @@ class Measuring:
     def _answer(self, test: TestSet, learned: Learned, seconds: float, calibrate: Floats) -> Told:
         cases = self.prepared.cases(test, self.tick)
         families = set(learned.facts.get(SHOWN_FAMILIES, ()))
-        wanted = attacks_of(self.prepared.plan, self.prepared.world)
+        wanted = attacks_of(self.prepared.plan, self.prepared.world, test)
         cases = {name: made for name, made in cases.items() if wanted[name].attack.family not in families}
         self.tick(f"{test.level}: clean", 0.0)
         began = time.perf_counter()

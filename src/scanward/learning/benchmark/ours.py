@@ -1,39 +1,41 @@
 """Scanward in its own benchmark: whole, with each layer left out, and adapted to what is new.
 
-The layers are learned once a world, exactly as ``learning.fit`` learns them, and shared by every row: a rule that
-is left out no longer objects; a learned layer that is left out takes its features from the combiner, which is learned
-again from the same judged commands. Thresholds are set by the benchmark's own rule, the same for everybody.
+The layers are learned and asked once a world, exactly as ``learning.fit`` learns them, and shared by every row: a rule
+that is left out no longer objects; a learned layer that is left out takes its features from the combiner, which is
+learned again from the same judged commands and scores again what the layers said. Thresholds are set by the benchmark's
+own rule, the same for everybody.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scanward.calibration import Calibration
-from scanward.codecs.defined_protocol_model import ProtocolBook
 from scanward.commands import (
     LEARNED_LAYERS,
     RULE_LAYERS,
     Command,
     Examination,
+    Judgement,
     LayerName,
     Severity,
-    Verdict,
 )
 from scanward.errors import LearningError
-from scanward.layers.base import Layer
+from scanward.layers.combiner import Combiner
 from scanward.layers.context_sensitive import disputes
-from scanward.layers.onion import Onion
-from scanward.layers.protocol_book import ProtocolBookLayer
+from scanward.layers.onion import Onion, stranger
+from scanward.learning.benchmark.adapting import copies, facts_of, rules_of, together
 from scanward.learning.benchmark.answers import Answer, Kind, Learned, Method, Tick
-from scanward.learning.benchmark.worlds import World, commands_of
+from scanward.learning.benchmark.worlds import World
 from scanward.learning.combiner import Samples, learn_combiner
-from scanward.learning.device_profile import learn_form, learn_limits
 from scanward.learning.folds import LearnedLayers, Settings, crosswise, learn_layers
-from scanward.learning.physics_constants import learn_physics
 
 PREFIXES = {
     LayerName.CONTEXT_FREE: "cf.",
@@ -43,8 +45,10 @@ PREFIXES = {
 BUDGET = 0.005  # of the onion itself; the benchmark sets its own thresholds and never asks it
 UNCALIBRATED = {"examination": Calibration((math.inf,)), "command": Calibration((math.inf,))}
 GROUP = "Scanward"
-COPIES = 20  # tried on site 11: 23 % of clean examinations alerted with 1, 27 % with 5, 5 % with 20
 SETTINGS = Settings(budget=BUDGET)
+
+
+Row = NDArray[np.float32]
 
 
 class Seen(NamedTuple):
@@ -53,21 +57,44 @@ class Seen(NamedTuple):
     score: float | None  # None: not even well-formed, or no number
     objecting: frozenset[LayerName]  # rule layers that object to more than for information
     disputed: bool  # sources of the context disagree
+    rows: tuple[Row, ...] = ()  # what the combiner was asked: as told, and without what only the host says
+
+
+@dataclass(frozen=True)
+class Noting(Combiner):
+    """A combiner that keeps what it is asked, by the order of its names (an eighth of a kilobyte a question)."""
+
+    asked: list[Row] = field(default_factory=list)
+
+    def score(self, features: Mapping[str, float]) -> float:
+        """As the combiner scores."""
+        self.asked.append(np.array([features.get(n, math.nan) for n in self.names], np.float32))
+        return super().score(features)
+
+
+def noted(onion: Onion, history: Sequence[Command], combiner: Noting) -> list[Seen]:
+    """As ``seen``, with the rows that ``combiner``, the onion's own, was asked."""
+    out = []
+    state = onion.start()
+    for command in history:
+        combiner.asked.clear()
+        judgement, state = onion.judge(state, command)
+        out.append(_seen(command, judgement)._replace(rows=tuple(combiner.asked)))
+    return out
 
 
 def seen(onion: Onion, history: Sequence[Command]) -> list[Seen]:
     """Every command of an examination as the onion judges it."""
-    out = []
-    for command, judgement in zip(history, onion.judge_all(history), strict=True):
-        objecting = frozenset(
-            o.layer
-            for o in judgement.opinions
-            if o.layer in RULE_LAYERS and o.severity > Severity.INFORMATION
-        )
-        score = judgement.score
-        told = None if score is None or math.isnan(score) else score
-        out.append(Seen(told, objecting, bool(disputes(command.context))))
-    return out
+    return [_seen(c, j) for c, j in zip(history, onion.judge_all(history), strict=True)]
+
+
+def _seen(command: Command, judgement: Judgement) -> Seen:
+    objecting = frozenset(
+        o.layer for o in judgement.opinions if o.layer in RULE_LAYERS and o.severity > Severity.INFORMATION
+    )
+    score = judgement.score
+    told = None if score is None or math.isnan(score) else score
+    return Seen(told, objecting, bool(disputes(command.context)))
 
 
 @dataclass
@@ -88,7 +115,10 @@ class Made:
         for known, told in self.judged:
             if _same(known, histories):
                 return told
-        told = [seen(self.onion, h) for h in histories]
+        combiner = self.onion.combiner
+        noting = Noting(combiner.names, combiner.groves)
+        onion = replace(self.onion, combiner=noting)
+        told = [noted(onion, h, noting) for h in histories]
         self.judged.append((histories, told))
         return told
 
@@ -122,17 +152,6 @@ def assembled(
     """An onion without thresholds: it objects by rules and scores by its layers."""
     combiner = learn_combiner(found, rounds=settings.rounds, seed=settings.seed)
     return Onion(layers[0].encoder, rules_of(learn), *layers, combiner, settings.budget, UNCALIBRATED, {})
-
-
-def rules_of(learn: Sequence[Examination]) -> tuple[Layer[Any], ...]:
-    """Layers 1 to 4, without a protocol book: the simulated sites have none."""
-    commands = commands_of(learn)
-    return (
-        learn_form(commands),
-        learn_physics(commands),
-        learn_limits(commands),
-        ProtocolBookLayer(ProtocolBook()),
-    )
 
 
 def without_layer(found: Samples, layer: LayerName) -> Samples:
@@ -190,60 +209,53 @@ def _without_rules(*layers: LayerName, disputes_count: bool = True) -> Callable[
     return learn
 
 
+@dataclass(frozen=True)
+class RescoringScorer:
+    """What the layers of ``made`` said, scored by another combiner that was learned without some of it."""
+
+    made: Made
+    combiner: Combiner
+
+    def answer(self, histories: Sequence[Sequence[Command]]) -> list[list[Answer]]:
+        """One answer a command; rules object as ever."""
+        return [[self._answer(one) for one in told] for told in self.made.judge(histories)]
+
+    def _answer(self, one: Seen) -> Answer:
+        if one.score is None:
+            return Answer(0.0, True)
+        names = self.made.onion.combiner.names
+        scores = [self.combiner.score(dict(zip(names, row.tolist(), strict=True))) for row in one.rows]
+        return Answer(reduce(stranger, scores), bool(one.objecting) or one.disputed)
+
+
 def _without_learned(layer: LayerName) -> Callable[[World, int, Tick], Learned]:
     def learn(world: World, seed: int, tick: Tick) -> Learned:
         made = made_of(world, seed, tick)
         tick("combiner", 0.0)
         found = without_layer(made.samples, layer)
         combiner = learn_combiner(found, rounds=made.settings.rounds, seed=made.settings.seed)
-        onion = replace(made.onion, combiner=combiner)
-        return Learned(OnionScorer(onion))
+        return Learned(RescoringScorer(made, combiner))
 
     return learn
 
 
 def _adapted(world: World, seed: int, tick: Tick) -> Learned:
-    """Layers and rules learned again with the first examinations of what is new; the combiner stays.
-
-    Where rules object to most of them though the device is known, the device itself has changed (new software), and
-    what it was told before outweighs them: then each counts ``COPIES`` times. On a new device that made it worse.
-    """
+    """Layers and rules learned again with the first examinations of what is new; the combiner stays."""
     made = made_of(world, seed, tick)
     (test,) = world.tests
-    known = {c.device.key for c in commands_of(world.learn)}
-    judged = [(e, made.onion.judge_all(e.commands)) for e in test.first]
-    changed = [
-        any(j.verdict is not Verdict.RELEASE for j in told)
-        for e, told in judged
-        if e.commands[0].device.key in known
-    ]
-    copies = COPIES if changed and sum(changed) > len(changed) / 2 else 1
-    together = (*world.learn, *_repeated(test.first, copies))
-    layers = learn_layers(together, made.settings, tick, made.methods)
+    times = copies(world, test)
+    learn = together(world, test, times)
+    layers = learn_layers(learn, made.settings, tick, made.methods)
     onion = Onion(
         layers[0].encoder,
-        rules_of(together),
+        rules_of(learn),
         *layers,
         made.onion.combiner,
         made.settings.budget,
         UNCALIBRATED,
         {},
     )
-    facts = {
-        "adapted to": f"{len(commands_of(test.first))} commands of {len(test.first)} examinations",
-        "each counted": copies,
-    }
-    return Learned(OnionScorer(onion), facts)
-
-
-def _repeated(examinations: Sequence[Examination], times: int) -> list[Examination]:
-    """Each examination so many times, every copy under a name of its own."""
-    out = list(examinations)
-    for i in range(1, times):
-        for e in examinations:
-            name = f"{e.identifier}/copy-{i}"
-            out.append(Examination(name, tuple(replace(c, examination=name) for c in e.commands)))
-    return out
+    return Learned(OnionScorer(onion), facts_of(test, times))
 
 
 OURS: tuple[Method, ...] = (

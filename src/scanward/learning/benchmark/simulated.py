@@ -12,13 +12,20 @@ from scanward.learning.benchmark.worlds import Level, TestSet, World, commands_o
 from scanward.learning.evaluate import parts
 from scanward.simulation import Donors, Site
 from scanward.simulation.constants import AEC_SPREAD, MODELS
-from scanward.simulation.levels import learned_site, new_model_site, new_protocols_site, updated_site
+from scanward.simulation.levels import (
+    learned_site,
+    new_model_site,
+    new_protocols_site,
+    other_site,
+    updated_site,
+)
 
 SITES = {
     Level.RECURRING: learned_site,
     Level.NEW_PROTOCOLS: new_protocols_site,
     Level.NEW_MODEL: new_model_site,
     Level.SOFTWARE_UPDATE: updated_site,
+    Level.OTHER_SITE: other_site,
 }
 # An examination of the same number has the same patient at every level, so each level has numbers of its own, all
 # of them later than what was learned from.

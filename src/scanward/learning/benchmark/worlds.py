@@ -23,6 +23,7 @@ class Level(StrEnum):
     NEW_PROTOCOLS = "new protocols"  # protocols that no examination learned from had
     NEW_MODEL = "new scanner model"  # a device of a model not learned from
     SOFTWARE_UPDATE = "software update"  # the same devices after their software changed
+    OTHER_SITE = "another site"  # the same models at another site, with its own habits and doses
 
 
 @dataclass(frozen=True)
