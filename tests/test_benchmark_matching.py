@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from scanward.calibration import Calibration
 from scanward.learning.benchmark import worlds
+from scanward.learning.benchmark.adapting import COPIES
 from scanward.learning.benchmark.answers import Attacked, Kind, Learned, Method, Tick, Told
 from scanward.learning.benchmark.matching import adapted, exchangeable, matched, ranked
 from scanward.learning.benchmark.registry import ADAPTING, methods
@@ -99,8 +102,18 @@ def test_a_baseline_adapts_on_the_first_examinations() -> None:
         True,
         "",
     )
-    method.learn(world, 0, lambda _w, _s: None)
-    assert seen == [8]
+    assert method.learn(world, 0, lambda _w, _s: None).facts["each counted"] == 1
+    # A known device that rules object to has changed: its examinations count as often as they do for Scanward.
+    updated = tuple(
+        replace(
+            e,
+            commands=tuple(replace(c, parameters={**c.parameters, "FilterType": "NEW"}) for c in e.commands),
+        )
+        for e in found[:2]
+    )
+    changed = replace(world, tests=(replace(test, first=updated),))
+    assert method.learn(changed, 0, lambda _w, _s: None).facts["each counted"] == COPIES
+    assert seen == [8, 6 + 2 * COPIES]
 
 
 def test_the_strongest_baselines_adapt_too() -> None:
