@@ -18,6 +18,7 @@ from scanward.learning.baselines import FARTHEST, FeatureTable, made
 from scanward.learning.benchmark import deep_detectors, unsupervised, worlds
 from scanward.learning.benchmark.answers import Kind, Method
 from scanward.learning.benchmark.deep_detectors import DEEP, NETWORKS, DeepOneClass, Masked
+from scanward.learning.benchmark.dose_lists import DOSE_LISTS, NOTHING_TOLD, DoseList
 from scanward.learning.benchmark.pyod_detectors import PYOD, Copod, Loda
 from scanward.learning.benchmark.regression import REGRESSION, REGRESSIONS, Hotelling, HuberDose
 from scanward.learning.benchmark.sharing import Last
@@ -26,7 +27,7 @@ from scanward.learning.benchmark.worlds import Level, World
 from scanward.simulation import Site
 
 METHODS = (*UNSUPERVISED, *REGRESSION, *DEEP)
-BY_NAME = {m.name: m for m in METHODS}
+BY_NAME = {m.name: m for m in (*METHODS, *DOSE_LISTS)}
 # Those of learning.baselines are held to the same checks, candidate by candidate, in test_benchmarks_baselines.
 NEW = {**PYOD, **REGRESSIONS, **{n: b for n, b in NETWORKS.items() if n != "autoencoder"}}
 ENDS = [pytest.param(b, b.grid[k], id=f"{b.name}-{k}") for b in NEW.values() for k in (0, -1)]
@@ -164,7 +165,7 @@ def learned(method: Method, world: World) -> Any:
     return found
 
 
-@pytest.mark.parametrize("name", [m.name for m in METHODS if m.context])
+@pytest.mark.parametrize("name", [m.name for m in (*METHODS, *DOSE_LISTS) if m.context])
 def test_a_method_answers_every_command_by_itself(name: str, world: World) -> None:
     found = learned(BY_NAME[name], world)
     histories = [e.commands for e in world.tests[0].clean[:3]]
@@ -320,3 +321,66 @@ def test_the_masked_network_cannot_see_what_it_predicts(table: FeatureTable, row
     costs = detector._costs(data, hide).detach()
     assert (seen[0][0] == seen[0][1]).all()
     assert float(costs[1, k]) != float(costs[0, k])  # but it is asked about it
+
+
+# --- lists of notification values
+
+
+def scan(
+    ctdivol: float | None,
+    phantom: str | None = "body",
+    element: str = "Abdomen",
+    age: float = 40.0,
+    dlp: float | None = None,
+) -> Command:
+    told = {"CTDIvol": ctdivol, "CTDIwPhantomType": phantom, "DLP": dlp}
+    return Command(
+        {"AcquisitionType": "SPIRAL", **{n: v for n, v in told.items() if v is not None}},
+        Context(
+            {
+                "ProtocolName": (Told("Routine"),),
+                "ProtocolElementName": (Told(element),),
+                "BodyPartExamined": (Told("ABDOMEN"),),
+                "PatientAge": (Told(age),),
+            }
+        ),
+    )
+
+
+def test_a_dose_is_compared_with_the_value_of_its_protocol_element() -> None:
+    clean = [scan(8.0 + i / 10, dlp=400.0) for i in range(20)] + [scan(2.0, element="Low dose")] * 20
+    found = DoseList.learn(clean, 1.0, both=False)
+    assert found.score(scan(19.8)) == pytest.approx(np.log(19.8 / 9.9))
+    assert found.score(scan(4.0, element="Low dose")) == pytest.approx(np.log(2))
+    assert found.score(scan(8.0, dlp=1200.0)) == pytest.approx(np.log(3))  # the worse of the two
+    both = DoseList.learn(clean, 1.0, both=True)
+    assert both.score(scan(2.0)) == pytest.approx(np.log(4.0))
+    assert both.score(scan(9.0)) < 0 > found.score(scan(2.0))
+
+
+def test_a_list_asks_body_part_and_age_then_everything_and_never_mixes_phantoms() -> None:
+    clean = [scan(8.0)] * 20 + [scan(2.0, age=4.0, element="Child")] * 20 + [scan(30.0, "head", "Head")] * 20
+    found = DoseList.learn(clean, 1.0, both=False)
+    assert found.score(scan(4.0, element="new", age=4.5)) == pytest.approx(np.log(2))  # of children
+    assert found.score(scan(16.0, element="new", age=1e9)) == pytest.approx(np.log(2))  # of no known age: all
+    assert found.score(scan(16.0, element="Head")) == pytest.approx(
+        np.log(2)
+    )  # not of 30 on the head phantom
+    assert found.score(scan(60.0, "head")) == pytest.approx(np.log(2))
+
+
+def test_what_tells_no_dose_scores_lowest() -> None:
+    for both in (False, True):
+        found = DoseList.learn([scan(8.0, dlp=400.0)] * 20, 0.5, both=both)
+        silent = [
+            scan(None),
+            scan(np.nan),
+            scan(np.inf),
+            scan(8.0, "never seen"),
+            Command({}),
+            scan(8.0, None),
+        ]
+        assert {found.score(c) for c in silent} == {NOTHING_TOLD}
+        assert all(found.score(scan(dose)) > NOTHING_TOLD for dose in (-1.0, 0.0, 5e-324, 8.0, 1e308))
+    assert DoseList.learn([], 1.0, both=True).score(scan(8.0)) == NOTHING_TOLD
+    assert DoseList.learn([scan(None)] * 20, 1.0, both=True).score(scan(8.0)) == NOTHING_TOLD

@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     UNSUPERVISED = "unsupervised"  # learns from clean commands without labels
     REGRESSION = "regression"  # expects one field from others
+    RULES = "list of rules"  # notification values, as dose-check software has them
     DEEP = "deep"  # neural networks without labels
     CLEAN_ONLY = (
         "supervised on clean commands"  # predicts a context from the command: clean commands alone teach it

@@ -48,6 +48,7 @@ STYLES: dict[str, tuple[str, str, str]] = {  # kind -> colour, marker, line
     Kind.CEILING.value: (ORANGE, "s", "--"),
     Kind.UNSUPERVISED.value: (VERMILION, "^", "-."),
     Kind.REGRESSION.value: (PURPLE, "v", ":"),
+    Kind.RULES.value: (VERMILION, "p", ":"),
     Kind.DEEP.value: (SKY, "D", "-"),
     Kind.CLEAN_ONLY.value: (GREEN, "P", "--"),
     Kind.ATTACK_TRAINED.value: (GREY, "X", "-."),

@@ -10,6 +10,7 @@ from scanward.learning.benchmark.answers import Kind, Method
 from scanward.learning.benchmark.attack_trained import attack_trained
 from scanward.learning.benchmark.ceiling import CEILING
 from scanward.learning.benchmark.deep_detectors import DEEP
+from scanward.learning.benchmark.dose_lists import DOSE_LISTS
 from scanward.learning.benchmark.matching import adapted
 from scanward.learning.benchmark.ours import OURS
 from scanward.learning.benchmark.plan import AGAINST, SIZES
@@ -23,6 +24,7 @@ from scanward.learning.benchmark.unsupervised import UNSUPERVISED
 KINDS = {
     "unsupervised": Kind.UNSUPERVISED,
     "regression": Kind.REGRESSION,
+    "rules": Kind.RULES,
     "deep": Kind.DEEP,
     "clean-only": Kind.CLEAN_ONLY,
     "attack-trained": Kind.ATTACK_TRAINED,
@@ -40,7 +42,7 @@ ADAPTING = ("kNN", "Hotelling T2", "robust dose regression", "LightGBM: all cont
 
 def methods(shown: Sequence[str]) -> tuple[Method, ...]:
     """Every method; attack-trained ones are shown the attacks of these names."""
-    plain = (*UNSUPERVISED, *REGRESSION, *DEEP, *CLEAN_ONLY, *SPOILT_TRAINED)
+    plain = (*UNSUPERVISED, *REGRESSION, *DOSE_LISTS, *DEEP, *CLEAN_ONLY, *SPOILT_TRAINED)
     found = (
         *OURS,
         *CEILING,
