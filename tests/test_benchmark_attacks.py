@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scanward.commands import Command, Examination
-from scanward.learning.benchmark import assembling, classifiers, ours, spoilt_trained
+from scanward.learning.benchmark import assembling, classifiers, ours, spoilt_trained, two_classes
 from scanward.learning.benchmark.answers import Attacked, Told
 from scanward.learning.benchmark.comparisons import Primary, compare
 from scanward.learning.benchmark.figures import AttackFacts
@@ -189,7 +189,7 @@ def short() -> Iterator[None]:
         patch.setattr(spoilt_trained, "ROWS", 1_200)
         patch.setattr(spoilt_trained, "TUNING_ROWS", 600)
         patch.setattr(spoilt_trained, "HELD_BACK_ROWS", 300)
-        patch.setattr(spoilt_trained, "ROUNDS", 15)
+        patch.setattr(two_classes, "ROUNDS", 15)
         yield
 
 
@@ -239,8 +239,10 @@ def test_only_the_rows_in_order_see_what_came_before(world: World) -> None:
 
 
 def test_they_are_never_shown_an_attack_and_nothing_of_the_calibration(world: World) -> None:
-    text = Path(spoilt_trained.__file__).read_text("utf-8")
-    assert "scanward.simulation" not in text
+    for module in (spoilt_trained, two_classes):
+        text = Path(module.__file__).read_text("utf-8")
+        assert "scanward.simulation" not in text
+        assert "attack_trained import" not in text
     sealed = replace(world, calibrate=(), tests=())
     method = SPOILT_TRAINED[0]
     commands = [e.commands for e in world.calibrate[:10]]

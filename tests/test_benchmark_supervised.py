@@ -17,9 +17,9 @@ from scipy.stats import genpareto
 from scanward.commands import Command, Context, Examination, Told
 from scanward.errors import LearningError, SettingsError
 from scanward.learning.benchmark import attack_trained as attack_trained_module
-from scanward.learning.benchmark import classifiers, serial, sharing, supervised
+from scanward.learning.benchmark import classifiers, serial, sharing, supervised, two_classes
 from scanward.learning.benchmark.answers import Answer, Floats, Kind, Learned, Method
-from scanward.learning.benchmark.attack_trained import attack_trained, attacked_commands
+from scanward.learning.benchmark.attack_trained import attack_trained, attacked_histories
 from scanward.learning.benchmark.classifiers import CLASSIFIERS, ClassifierKind, LinearMachine, NaiveBayes
 from scanward.learning.benchmark.contexts import (
     CONTEXTS,
@@ -60,6 +60,7 @@ def short_training() -> Iterator[None]:
         patch.setattr(classifiers, "ROUNDS_LEAST", 3)
         patch.setattr(classifiers, "FOREST_TREES", 8)
         patch.setattr(classifiers, "ITERATIONS", 25)
+        patch.setattr(two_classes, "ROUNDS", 10)
         yield
 
 
@@ -556,13 +557,13 @@ def test_only_development_attacks_are_shown(shown: tuple[str, ...]) -> None:
 
 def test_attacked_commands_are_bounded_and_attacked(world: World) -> None:
     donors = Donors(world.learn)
-    found = attacked_commands(SHOWN, world.learn, donors, 60, 0)
-    assert {name: len(commands) for name, commands in found.items()} == dict.fromkeys(SHOWN, 20)
+    found = attacked_histories(SHOWN, world.learn, donors, 60, 0)
+    assert {name: len(histories) for name, histories in found.items()} == dict.fromkeys(SHOWN, 20)
     clean = {(c.event, c.order): c for c in commands_of(world.learn)}
-    for commands in found.values():
-        for command in commands:
+    for histories in found.values():
+        for command in (h[-1] for h in histories):
             assert command.parameters != clean[command.event, command.order].parameters
-    assert attacked_commands(SHOWN, world.learn, donors, 60, 0) == found
+    assert attacked_histories(SHOWN, world.learn, donors, 60, 0) == found
 
 
 def test_facts_tell_what_was_shown(world: World) -> None:
@@ -578,7 +579,21 @@ def test_facts_tell_what_was_shown(world: World) -> None:
 def test_shown_attacks_are_known_again(kind: ClassifierKind, world: World, later: list[Examination]) -> None:
     method = by_name(f"{kind.name}, shown attacks")
     clean = scores_of(method, world, commands_of(later))
-    attacked = attacked_commands(("range_x3",), later, Donors(later), 60, 5)["range_x3"]
-    known = scores_of(method, world, attacked)
+    attacked = attacked_histories(("range_x3",), later, Donors(later), 60, 5)["range_x3"]
+    known = scores_of(method, world, [h[-1] for h in attacked])
     area = auroc(np.ones((1, 1)), Scored.of([(s, 0) for s in clean]), Scored.of([(s, 0) for s in known]))[0]
     assert area > 0.6
+
+
+def test_in_order_a_command_is_judged_by_what_came_before(world: World, later: list[Examination]) -> None:
+    order, alone = by_name("LightGBM, shown attacks, in order"), by_name("LightGBM, shown attacks")
+    history = next(e.commands for e in later if len(e.commands) > 2)
+    for method, differs in ((order, True), (alone, False)):
+        scorer = learned(method, world).scorer
+        ((bare,),) = scorer.answer([history[-1:]])
+        assert (scorer.answer([history])[0][-1] != bare) is differs
+        # What comes later changes nothing.
+        assert scorer.answer([history[:2]])[0] == scorer.answer([history])[0][:2]
+    found = learned(order, world).facts
+    assert found["rows"] == learned(alone, world).facts["rows"]
+    assert found["chosen"].keys() == two_classes.TREES.grid[0].keys()

@@ -5,8 +5,7 @@ Scanward's figures comes from that lesson, and not from its layers, these rows t
 columns of every other baseline, shown spoilt commands of the learning examinations and never an attack. Spoilers, how
 often each is drawn and how many spoilt commands come on a clean one are the combiner's.
 
-*... in order* also see what came before in the examination: the row of the command before this one, how many commands
-there were, and how many of them were just like it or of the same protocol element.
+*... in order* also see what came before in the examination (``two_classes``).
 """
 
 from __future__ import annotations
@@ -18,56 +17,34 @@ from typing import Any
 
 import numpy as np
 
-from scanward.commands import Command, Examination
+from scanward.commands import Examination
 from scanward.errors import LearningError
 from scanward.learning.baselines import HELD_BACK, FeatureTable, low_rate_detection
-from scanward.learning.benchmark.answers import Answer, Floats, Ints, Kind, Learned, Method, Tick
-from scanward.learning.benchmark.attack_trained import ATTACKED, CLEAN, log_odds
-from scanward.learning.benchmark.classifiers import (
-    CLASSIFIERS,
-    BoostedTrees,
-    Classifier,
-    ClassifierKind,
-)
+from scanward.learning.benchmark.answers import Floats, Ints, Kind, Learned, Method, Tick
+from scanward.learning.benchmark.classifiers import CLASSIFIERS, ClassifierKind
 from scanward.learning.benchmark.sharing import Last
-from scanward.learning.benchmark.supervised import CHUNK
+from scanward.learning.benchmark.two_classes import (
+    ATTACKED,
+    CLEAN,
+    TREES,
+    History,
+    TwoClassScorer,
+    clean_histories,
+    log_odds,
+    rows_of,
+)
 from scanward.learning.benchmark.worlds import World, commands_of
 from scanward.learning.corruptions import SPOILERS, WEIGHTS, Workshop, spoil
 from scanward.learning.folds import Settings
 
-History = Sequence[Command]
-SPOILT_PER_CLEAN, ROUNDS = Settings().spoilt, Settings().rounds  # the combiner's
+SPOILT_PER_CLEAN = Settings().spoilt  # the combiner's
 ROWS = 48_000  # rows that the kept classifier learns from, clean and spoilt; bounds time and memory
 TUNING_ROWS = 16_000  # the same while candidates are compared
 HELD_BACK_ROWS = 12_000  # on which they are compared
-ORDER = 3  # columns that count: commands before, just like this one, of the same element
 
 
-class CombinerTrees(BoostedTrees):
-    """Boosted trees as many, as slow and as large as the combiner's own (``learning.combiner``)."""
-
-    def _learn(self, rows: Floats, y: Ints, count: int) -> Any:
-        from scanward.layers.graph import rounded
-        from scanward.learning.boosting import boost
-
-        return boost(
-            rounded(rows),
-            y,
-            objective="multiclass",
-            classes=count,
-            rounds=ROUNDS,
-            leaves=self.leaves,
-            rate=0.06,
-            least=3,
-            columns=0.5,
-            lambda_l2=0.0,
-            seed=self.seed,
-        )
-
-
-TREES = ClassifierKind("LightGBM", CombinerTrees, tuple({"leaves": n} for n in (15, 31, 63, 127)))
 TAUGHT = (CLASSIFIERS["logistic regression"], CLASSIFIERS["random forest"], TREES, CLASSIFIERS["MLP"])
-IN_ORDER = (TREES,)
+IN_ORDER = (TREES, CLASSIFIERS["random forest"], CLASSIFIERS["MLP"])
 
 
 def spoilt_histories(
@@ -89,32 +66,6 @@ def spoilt_histories(
             if made is not None:
                 out.append(made.examination.commands[: made.index + 1])
     return out
-
-
-def clean_histories(examinations: Sequence[Examination]) -> list[History]:
-    """Every command with what came before it."""
-    return [e.commands[: i + 1] for e in examinations for i in range(len(e.commands))]
-
-
-def rows_of(table: FeatureTable, histories: Sequence[History], order: bool) -> Floats:
-    """The last command of each history, (N, width); with ``order`` what came before it as well."""
-    last = table.rows([h[-1] for h in histories])
-    if not order:
-        return last
-    before = np.zeros_like(last)
-    known = [i for i, h in enumerate(histories) if len(h) > 1]
-    if known:
-        before[known] = table.rows([histories[i][-2] for i in known])
-    counts = np.array([_counts(h) for h in histories], np.float64).reshape(-1, ORDER)
-    return np.concatenate([last, before, counts], axis=1)
-
-
-def _counts(history: History) -> tuple[int, int, int]:
-    this, earlier = history[-1], history[:-1]
-    element = this.text("ProtocolElementName")
-    alike = sum(c.parameters == this.parameters for c in earlier)
-    same = sum(element is not None and c.text("ProtocolElementName") == element for c in earlier)
-    return len(earlier), alike, same
 
 
 @dataclass(frozen=True)
@@ -161,24 +112,6 @@ def prepare(world: World, seed: int, order: bool) -> Ground:
     )
 
 
-@dataclass(frozen=True)
-class SpoiltScorer:
-    """Log odds of being spoilt."""
-
-    table: FeatureTable
-    model: Classifier
-    order: bool
-
-    def answer(self, histories: Sequence[History]) -> list[list[Answer]]:
-        """Scores alone: a classifier has no rules."""
-        asked = [h[: i + 1] for h in histories for i in range(len(h))]
-        parts = [asked[at : at + CHUNK] for at in range(0, len(asked), CHUNK)]
-        scores = iter(
-            s for part in parts for s in log_odds(self.model, rows_of(self.table, part, self.order)).tolist()
-        )
-        return [[Answer(next(scores)) for _ in h] for h in histories]
-
-
 _ground: Last[Ground] = Last()
 
 
@@ -206,7 +139,7 @@ def _learn(kind: ClassifierKind, order: bool) -> Callable[[World, int, Tick], Le
             "compared": [list(pair) for pair in compared],
             "seconds": round(time.perf_counter() - began, 2),
         }
-        return Learned(SpoiltScorer(ground.table, model, order), facts)
+        return Learned(TwoClassScorer(ground.table, model, order), facts)
 
     return learn
 

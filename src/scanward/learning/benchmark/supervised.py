@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from scanward.learning.benchmark.sharing import Last, Remembered
 from scanward.learning.benchmark.tails import Tail
 from scanward.learning.benchmark.worlds import World, commands_of
 
+T = TypeVar("T")
 Histories = Sequence[Sequence[Command]]
 TUNING_ROWS = 8_000  # commands from which candidates learn
 ROWS = 24_000  # commands from which the chosen one learns; both bound time and memory
@@ -74,7 +75,7 @@ class Ground:
     known: Mapping[str, float]  # share of the learning commands that tell each context
 
 
-def drawn(commands: Sequence[Command], most: int, seed: int) -> list[Command]:
+def drawn(commands: Sequence[T], most: int, seed: int) -> list[T]:
     """At most ``most`` of them, drawn without replacement, in their order."""
     if len(commands) <= most:
         return list(commands)
