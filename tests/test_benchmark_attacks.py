@@ -101,6 +101,37 @@ def test_a_baseline_without_answers_was_not_beaten(missing: list[list[str]], fir
     assert made["first"] is first
 
 
+def test_rules_that_alert_beside_the_budget_are_compared_inside_of_it() -> None:
+    """Objecting to every case, and to five of a hundred clean examinations, wins beside the budget and not inside."""
+    plain, units = told(20, 400), np.arange(400)
+    objecting = replace(
+        plain,
+        clean_objects=units < 20,
+        attacks={"a": Attacked(np.where(units < 40, 2.0, -1.0), np.ones(400, np.bool_), units)},
+    )
+    found: Any = SimpleNamespace(
+        plan={"budgets": [0.005], "against": AGAINST, "seed": 0},
+        methods={
+            "Scanward": {"kind": "Scanward"},
+            AGAINST: {"kind": "deep"},
+            "kNN": {"kind": "unsupervised"},
+        },
+        missing=[],
+    )
+    worlds = ({"name": "site", "calibrate": 400, "simulated": True},)
+    answers = {"Scanward": [objecting], AGAINST: [plain], "kNN": [plain]}
+    parts = [assembling.Part(Level.RECURRING, "a", worlds, answers)]
+    made = assembling._comparisons(found, parts, [GROUPS], lambda _w, _s: None)
+    (inside,) = [row for row in made["others"] if row.get("rules_included")]
+    assert (made["primary"]["claim"], inside["claim"], made["first"]) == (True, False, False)
+    assert (inside["level"], inside["set"], inside["against"]) == (Level.RECURRING.value, "a", AGAINST)
+    assert "rules included" in inside["endpoint"]
+    assert inside["difference"]["value"] < 0 < made["primary"]["difference"]["value"]
+    assert inside["p_holm"] >= inside["p"]
+    assert "rules included" in made["method"]
+    assert len(made["others"]) == 2  # kNN beside the budget, and this one
+
+
 def test_the_baseline_of_the_primary_comparison_is_there_in_both_sizes() -> None:
     every = {m.name: m for m in methods(make("small").shown)}
     assert AGAINST in SMALL_METHODS

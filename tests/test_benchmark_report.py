@@ -111,6 +111,8 @@ def test_the_first_page_answers_the_questions(whole: dict[str, Any], whole_block
     assert "Who is first: Scanward, of" in text
     assert f"Scanward against {against}" in text
     assert "+50.0 points (+48.0 to +52.0), p < 0.0001; what was claimed beforehand is shown" in text
+    assert f"rules inside the budget: Scanward against {against}; where 0.5 % alert, rules included" in text
+    assert "+40.0 points (+37.0 to +43.0), p = 0.0040 (Holm); a lead is shown" in text
     alerted = main["Scanward"]["clean"]["0.005"]["examinations"]["value"]
     assert f"{100 * alerted:.2f} %" in text
     assert "within the budget" in text
@@ -118,6 +120,20 @@ def test_the_first_page_answers_the_questions(whole: dict[str, Any], whole_block
     for level in LEVELS[1:]:
         assert level in text
     assert "Recorded commands, injected attacks" in text
+
+
+def test_shares_of_the_oracle_stand_where_all_are_calibrated_alike(whole_blocks: list[Block]) -> None:
+    for i, level in enumerate(LEVELS):
+        methods = table(
+            whole_blocks,
+            f"Methods by kind, in each by mean detection at 0.5 % (the primary endpoint): {level}",
+        )
+        attacks = table(whole_blocks, f"Each attack, detected at a budget of 0.5 %: {level}")
+        assert ("of the oracle" in methods.columns) is (i == 0)
+        assert ("Scanward / oracle" in attacks.columns) is (i == 0)
+        assert attacks.columns[next(iter(attacks.words))] == "highest baseline on this attack"
+        for one in (methods, attacks):
+            assert {len(row) for group in one.groups for row in group.rows} == {len(one.columns)}
 
 
 def test_who_is_not_first_is_said(whole: dict[str, Any]) -> None:
@@ -326,13 +342,13 @@ def test_plots_are_marked_hide_nothing_and_stay_readable() -> None:
     assert {n.split("-")[0] for n in names} == {"levels", "roc", "attacks", "calibration", "dose", "latency"}
 
 
-def test_eight_methods_at_most_each_kind_with_its_own_look(whole: dict[str, Any]) -> None:
+def test_nine_methods_at_most_each_kind_with_its_own_look(whole: dict[str, Any]) -> None:
     from scanward.learning.benchmark.plots import STYLES
 
     view = View(whole)
     assert view.shown[:2] == ["Scanward", "oracle"]
-    assert len(view.shown) == 8
-    assert len({view.kind(n) for n in view.shown}) == 8
+    assert len(view.shown) == 9
+    assert len({view.kind(n) for n in view.shown}) == 9
     looks = list(STYLES.values())
     assert len({colour for colour, _, _ in looks}) == len({marker for _, marker, _ in looks}) == len(looks)
 

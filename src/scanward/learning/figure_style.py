@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#000000"
+WINE = "#882255"  # Tol's (2021), darker than all but black: a ninth where the eight are taken
 PALE_ORANGE = "#f3d9a4"  # filled under an orange hatch: the ceiling
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

@@ -14,7 +14,7 @@ from scanward.learning.benchmark.answers import Kind, Told
 from scanward.learning.benchmark.comparisons import OURS, Primary, compare
 from scanward.learning.benchmark.curves import smallest
 from scanward.learning.benchmark.figures import AttackFacts, level_figures
-from scanward.learning.benchmark.matching import ENDPOINT, exchangeable, matched
+from scanward.learning.benchmark.matching import ENDPOINT, INSIDE, exchangeable, matched
 from scanward.learning.benchmark.store import PLAN, Store, plain, read_json
 from scanward.learning.benchmark.worlds import Level
 from scanward.simulation.constants import AEC_SPREAD
@@ -23,6 +23,10 @@ FORMAT = "scanward-benchmark-1"
 PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "pyod", "onnxruntime")
 FAILED = "failed"
 ADAPTED = f"{OURS}, adapted"
+INSIDE_SAID = (
+    " Objections of rules alert whatever the budget; so the two methods of the primary comparison are compared once "
+    "more where the same share of the clean test examinations alerts, rules included."
+)
 USUAL = f"AEC spread {AEC_SPREAD:g}"
 Tick = Callable[[str, float], None]
 
@@ -186,11 +190,16 @@ def _comparisons(
     main = [p for p in able if p.level is Level.RECURRING]
     main.sort(key=lambda p: (not p.simulated, p.set != USUAL, p.set))
     level = f"{main[0].level.value}, {main[0].set}" if main else Level.RECURRING.value
+    answers = {label: _comparable(p) for label, p in labels.items()}
+    inside, against = f"{level}, rules included", str(found.plan["against"])
+    if main and _units(main[0], (OURS, against)) >= least:
+        labels[inside] = main[0]
+        answers[inside] = _matched(main[0], (OURS, against))
     baselines = [n for n, m in found.methods.items() if m["kind"] not in (Kind.OURS, Kind.CEILING)]
     told = compare(
-        {label: _comparable(p) for label, p in labels.items()},
+        answers,
         {name: facts for one in groups for name, facts in one.items()},
-        Primary(str(found.plan["against"]), level),
+        Primary(against, level),
         baselines=baselines,
         budget=float(found.plan["budgets"][0]),
         seed=int(found.plan["seed"]),
@@ -200,12 +209,16 @@ def _comparisons(
     there = {(w["name"], p.level.value) for p in able for w in p.worlds}
     lacking = [m for m in found.missing if not m[2] or (m[2] in baselines and (m[0], m[1]) in there)]
     told["first"] = told["first"] and not lacking
+    percent = 100 * float(found.plan["budgets"][0])
     for row in (told["primary"], *told["others"]):
-        part = labels.get(row["level"])
+        label, part = row["level"], labels.get(row["level"])
         if part is not None:
             row |= {"level": part.level.value, "set": part.set}
-            if not exchangeable(part.level):
-                row |= {"endpoint": ENDPOINT.format(budget=100 * float(found.plan["budgets"][0]))}
+            if label == inside:
+                row |= {"endpoint": INSIDE.format(budget=percent), "rules_included": True}
+                told["method"] += INSIDE_SAID
+            elif not exchangeable(part.level):
+                row |= {"endpoint": ENDPOINT.format(budget=percent)}
                 row |= {"ours": ADAPTED} if ADAPTED in part.told else {}
     return told
 
@@ -217,8 +230,18 @@ def _comparable(part: Part) -> Mapping[str, Sequence[Told | None]]:
     """
     if exchangeable(part.level):
         return part.told
-    told = {n: [None if t is None else matched(t) for t in answers] for n, answers in part.told.items()}
+    told = _matched(part, tuple(part.told))
     return {**told, OURS: told[ADAPTED]} if ADAPTED in told else told
+
+
+def _units(part: Part, names: Sequence[str]) -> int:
+    """Clean test examinations of the world with fewest, where all of ``names`` were measured somewhere; else none."""
+    told = [[t.units for t in part.told.get(n, ()) if t is not None] for n in names]
+    return min(map(min, told)) if all(told) else 0
+
+
+def _matched(part: Part, names: Sequence[str]) -> dict[str, Sequence[Told | None]]:
+    return {n: [None if t is None else matched(t) for t in part.told[n]] for n in names}
 
 
 def _smallest(

@@ -17,6 +17,8 @@ from scanward.learning.benchmark.answers import Attacked, Bools, Floats, Learned
 from scanward.learning.benchmark.worlds import Level, World
 
 ENDPOINT = "mean detection where {budget:g} % of the clean test examinations alert (threshold found on the test itself)"
+# Of the primary comparison once more: objections of rules stand outside of a calibrated budget, but not of this one.
+INSIDE = "mean detection where {budget:g} % of the clean test examinations alert, rules included (found on the test)"
 
 
 def matched(told: Told) -> Told:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from scanward.learning.benchmark.report_blocks import (
     NONE,
@@ -92,7 +93,11 @@ def _answers(view: View, main: LevelView) -> Iterator[tuple[str, str]]:
     where = f"at {main.name} ({main.set}, {main.mark}), at a budget of {100 * BUDGET:g} % false alerts"
     yield "Who is first:", _place(view, main, where)
     yield "Primary comparison:", _primary(view)
-    first = mapping(view.told.get("comparisons"), "comparisons").get("first")
+    found = mapping(view.told.get("comparisons"), "comparisons")
+    for row in mappings(found.get("others"), "comparisons"):
+        if row.get("rules_included") is True:
+            yield "The same, rules inside the budget:", _inside(row)
+    first = found.get("first")
     if isinstance(first, bool):
         claimed = "is claimed: all of them hold" if first else "is NOT claimed: not all of them hold"
         yield (
@@ -161,6 +166,18 @@ def _primary(view: View) -> str:
     shown = "shown" if told.get("claim") is True else "NOT shown"
     equals = p if p.startswith("<") else f"= {p}"
     return f"{named}: difference {points(difference)}, p {equals}; what was claimed beforehand is {shown}."
+
+
+def _inside(told: Mapping[str, Any]) -> str:
+    """The primary comparison at equal observed false alerts, objections of rules among them."""
+    named = f"{text(told.get('ours'))} against {text(told.get('against'))}; {text(told.get('endpoint'))}"
+    difference = interval(told.get("difference"), "comparisons")
+    if difference is None:
+        return f"{named}: not measured."
+    p = probability(number(told, "p_holm"))
+    equals = p if p.startswith("<") else f"= {p}"
+    shown = "a lead is shown" if told.get("claim") is True else "a lead is NOT shown"
+    return f"{named}: difference {points(difference)}, p {equals} (Holm); {shown}."
 
 
 def _elsewhere(view: View) -> Iterator[Block]:

@@ -34,6 +34,7 @@ from scanward.learning.benchmark.report_view import (
     sequence,
     text,
 )
+from scanward.learning.benchmark.worlds import Level
 
 PREVALENCES = ("0.5", "0.1", "0.01")
 FEWER = "*"  # beside a method that was measured on a part only
@@ -162,9 +163,15 @@ def _starred(view: View, level: LevelView, method: str) -> str:
     return method + (FEWER if view.partial(level, method) else "")
 
 
+def _exchangeable(level: LevelView) -> bool:
+    """Whether shares of the oracle can be told: elsewhere it alone is calibrated on the test's own site."""
+    return level.name == Level.RECURRING.value
+
+
 def _methods(view: View, level: LevelView, *, folded: bool) -> Table:
     # The ceiling competes with nobody, and what was measured on a part only is no like for like.
     competing = [n for n in view.ranked(level) if n != view.ceiling and not view.partial(level, n)]
+    of_oracle = _exchangeable(level)
     rank = {n: str(i) for i, n in enumerate(competing, start=1) if level.detection(n) is not None}
 
     def row(name: str) -> tuple[str, ...]:
@@ -176,7 +183,7 @@ def _methods(view: View, level: LevelView, *, folded: bool) -> Table:
             share(level.detection(name)),
             share(level.figure(name, "detection", PRIMARY_BUDGET, "known")),
             share(level.figure(name, "detection", PRIMARY_BUDGET, "held out")),
-            share(level.of_ceiling(name, "mean")),
+            *((share(level.of_ceiling(name, "mean")),) if of_oracle else ()),
             share(level.detection(name, SECOND_BUDGET)),
             rate(level.alerted(name)),
             rate(level.alerted(name, SECOND_BUDGET)),
@@ -190,7 +197,8 @@ def _methods(view: View, level: LevelView, *, folded: bool) -> Table:
         f"Methods by kind, in each by mean detection at 0.5 % (the primary endpoint): {level.title}. {level.mark}",
         (
             "method", "rank", "sees context", "detected, mean", "known families", "held-out families",
-            "of the oracle", "detected at 0.1 %", "clean alerted at 0.5 %", "clean alerted at 0.1 %",
+            *(("of the oracle",) if of_oracle else ()), "detected at 0.1 %",
+            "clean alerted at 0.5 %", "clean alerted at 0.1 %",
             "false holds per 1,000", "null attack alerted", "AUROC, mean", "µs a command",
         ),
         _grouped(view, level, row),
@@ -205,6 +213,7 @@ def _order(level: LevelView) -> list[tuple[str, str]]:
 
 def _attacks(view: View, level: LevelView) -> Table:
     best, baselines = view.best_baseline(level), [n for n in level.methods if view.is_baseline(n)]
+    of_oracle = _exchangeable(level)
     groups = []
     for group in (NULL, "known", "held out"):
         rows = []
@@ -217,7 +226,7 @@ def _attacks(view: View, level: LevelView) -> Table:
                     share(level.caught(view.ours, name)),
                     share(level.caught(best, name)) if best else NONE,
                     share(level.caught(view.ceiling, name)) if view.ceiling else NONE,
-                    share(level.of_ceiling(view.ours, "attacks", name)) if group != NULL else NONE,
+                    *((_of_oracle(view, level, group, name),) if of_oracle else ()),
                     share(level.caught(view.ours, name, SECOND_BUDGET)),
                     plain(level.figure(view.ours, "auroc", "attacks", name)),
                     f"{top}: {share(each[top], bare=True)}" if top and group != NULL else NONE,
@@ -233,12 +242,17 @@ def _attacks(view: View, level: LevelView) -> Table:
     return Table(
         f"Each attack, detected at a budget of 0.5 %: {level.title}. {level.mark}",
         (
-            "attack", view.ours, f"best baseline ({best or NONE})", "oracle, the ceiling", f"{view.ours} / oracle",
+            "attack", view.ours, f"best baseline ({best or NONE})", "oracle, the ceiling",
+            *((f"{view.ours} / oracle",) if of_oracle else ()),
             f"{view.ours} at 0.1 %", f"{view.ours}, AUROC", "highest baseline on this attack",
         ),
         tuple(groups),
-        words=frozenset({7}),
+        words=frozenset({7 if of_oracle else 6}),
     )  # fmt: skip
+
+
+def _of_oracle(view: View, level: LevelView, group: str, name: str) -> str:
+    return NONE if group == NULL else share(level.of_ceiling(view.ours, "attacks", name))
 
 
 def _attacks_alt(view: View, level: LevelView) -> str:

@@ -355,7 +355,7 @@ class View:
 
     @cached_property
     def shown(self) -> list[str]:
-        """Methods that plots show, at most eight: ours, the ceiling, the best of each other kind at ``main``."""
+        """Methods that plots show, at most nine: ours, the ceiling, the best of each other kind at ``main``."""
         if self.main is None:
             return []
         ranked = [n for n in self.ranked(self.main) if self.main.detection(n) is not None]
