@@ -449,6 +449,26 @@ class BenchmarkBounds:
     why_chars: int = 500  # characters of the reason for an opening
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryBounds:
+    """What the console's history takes from the audit logs, and what one look at it may cost."""
+
+    records: int = 1000  # records imported in one transaction; some 0.2 s, in which nobody waits
+    read_bytes: int = 64 << 20  # bytes of a segment that are looked at; as many as a reader of the log takes
+    recent: int = 512  # numbers of records remembered, since a record may come twice when its writer died
+    text_chars: int = 2000  # characters kept of a reason or a name; the longest honest ones have some 300
+    poll_seconds: float = 1.0  # s between two looks for new records
+    findings: int = 50  # findings kept of one log; more say nothing new
+    verify_seconds: float = 86_400.0  # s between two full verifications: a day
+    query_seconds: float = 5.0  # s that one question may take; at 1,000,000 rows most take some 0.1 s
+    idle_connections: int = 4  # connections to the file kept open for readers
+    page_rows: int = 50  # rows of one page: a screen or two
+    csv_rows: int = 200_000  # rows of one CSV file; spreadsheets take 1,048,576
+    csv_seconds: float = 120.0  # s that one CSV file may take to read
+    filter_chars: int = 200  # characters of one filter
+    days: int = 366  # days of the chart, and of one search for its counts
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -472,3 +492,4 @@ MRMC_BOUNDS = MrmcBounds()
 WEB_BOUNDS = WebBounds()
 IDC_BOUNDS = IdcBounds()
 BENCHMARK_BOUNDS = BenchmarkBounds()
+HISTORY_BOUNDS = HistoryBounds()
