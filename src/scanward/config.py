@@ -457,6 +457,7 @@ class HistoryBounds:
     read_bytes: int = 64 << 20  # bytes of a segment that are looked at; as many as a reader of the log takes
     recent: int = 512  # numbers of records remembered, since a record may come twice when its writer died
     text_chars: int = 2000  # characters kept of a reason or a name; the longest honest ones have some 300
+    note_chars: int = 8000  # characters kept of a record that is only shown; the start of a relay has some 2,000
     poll_seconds: float = 1.0  # s between two looks for new records
     findings: int = 50  # findings kept of one log; more say nothing new
     verify_seconds: float = 86_400.0  # s between two full verifications: a day
@@ -467,6 +468,42 @@ class HistoryBounds:
     csv_seconds: float = 120.0  # s that one CSV file may take to read
     filter_chars: int = 200  # characters of one filter
     days: int = 366  # days of the chart, and of one search for its counts
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleBounds:
+    """What the console's process takes from guards and from browsers beyond `WebBounds`."""
+
+    config_bytes: int = 1 << 20  # bytes of console.toml; ten scanners have some 5 kB
+    scanners: int = 64  # scanners of one console; a large hospital has 20
+    line_bytes: int = 2 << 20  # bytes of a guard's line; a snapshot with 128 causes has some 100 kB
+    depth: int = 32  # objects within objects of a guard's line; a hold has 8
+    connect_seconds: float = 5.0  # s to reach a guard and hear its first two lines
+    ping_seconds: float = 1.0  # s between two pings to a guard
+    silent_seconds: float = 3.0  # s without a line after which a scanner is shown as silent; 5 are promised
+    lost_seconds: float = 10.0  # s without a line after which the connection is made anew
+    reconnect_seconds: float = 0.5  # s until a guard is tried again; doubled each time
+    reconnect_most: float = 4.0  # s between two tries at most: with the pings, shown as up within 5 s
+    snapshot_seconds: float = 0.5  # s between two asked-for states; the guard takes 30 questions in 10 s
+    refresh_seconds: float = 5.0  # s after which the state is asked for although nothing happened
+    events: int = 50  # events of a scanner that a browser is shown
+    event_bytes: int = 4096  # bytes of one of these; longer ones are shown without their data
+    ticket_seconds: float = 60.0  # s from a ticket to its act; the guard's nonce lives 90 s
+    ticket_quick: float = 5.0  # s that a ticket is left alone; older ones give way when all are taken
+    tickets_local: int = 2  # tickets at once by a local socket: of its user's 4 connections, one watches
+    tickets_network: int = 6  # tickets at once by TLS: of 8 network clients, one watches
+    tickets_minute: int = 30  # tickets of one account in a minute; quick hands, not a script
+    ticket_wait: float = 6.0  # s that a ticket is waited for when all are taken
+    answer_seconds: float = 40.0  # s for the guard's answer; it lets a wrong signature wait 30 s
+    act_bytes: int = 8192  # bytes of an act as a browser sends it; a long reason has 2 kB
+    streams: int = 128  # event streams at once; of the server's 256 connections
+    streams_each: int = 8  # event streams of one session; a browser opens six connections
+    stream_gap: float = 0.05  # s between two messages of a stream at least: a burst becomes one
+    stream_clock: float = 2.0  # s between two words of the clock on a stream; silent for 5 s: the console is gone
+    stream_send: float = 10.0  # s in which a browser must take a message; then it is cut off
+    stream_check: float = 5.0  # s between two looks whether a stream's session still lives
+    idle_seconds: float = 14_400.0  # s without a request after which a sign-in ends; half a shift. Watching counts not
+    acts_shown: int = 200  # acts on one page of the console's own record
 
 
 BUNDLE_BOUNDS = BundleBounds()
@@ -493,3 +530,4 @@ WEB_BOUNDS = WebBounds()
 IDC_BOUNDS = IdcBounds()
 BENCHMARK_BOUNDS = BenchmarkBounds()
 HISTORY_BOUNDS = HistoryBounds()
+CONSOLE_BOUNDS = ConsoleBounds()

@@ -48,7 +48,9 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
         account=account,
         csrf_token=visit.csrf_token,
         navigation=[
-            link for link in site.navigation if account and (not link.role or link.role in account.roles)
+            link
+            for link in site.navigation
+            if account and (not link.role or account.roles.intersection(link.role.split()))
         ],
         here=request.scope["path"],
         **context,

@@ -155,14 +155,24 @@ class _BehindProxy(_Patience):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
+        self._serving: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._serving = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._serving is not None and not self.should_exit:
+            self._serving.call_soon_threadsafe(self._stopping)  # we may be in the midst of anything
+        super().handle_exit(sig, frame)
 
 
 def serve(
@@ -176,6 +186,7 @@ def serve(
     behind_proxy: bool = False,
     proxies: Sequence[str] = ("127.0.0.1", "::1"),
     on_ready: Callable[[str], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests in progress end first. Blocks.
 
@@ -188,6 +199,8 @@ def serve(
         at one of ``proxies`` speaks TLS, and its X-Forwarded-For and X-Forwarded-Proto are believed.
     on_ready : callable, optional
         Called with the address (``https://127.0.0.1:8443``) as soon as connections are taken.
+    on_stop : callable, optional
+        Called in the event loop when a signal asks us to stop: answers without an end (event streams) have to end now.
 
     Raises
     ------
@@ -230,7 +243,7 @@ def serve(
     taken = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if certificate else 'http'}://{shown}:{taken}"
-    server = _Server(config, lambda: on_ready(address) if on_ready else None)
+    server = _Server(config, lambda: on_ready(address) if on_ready else None, on_stop or _nothing)
     before = _let_terminate()
     try:
         with asyncio.Runner(loop_factory=_Loop) as runner:
@@ -239,6 +252,10 @@ def serve(
         listening.close()
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -93,8 +93,11 @@ class Sessions:
             self._accounts.events.add("signed in", account.name, "", now)
         return token
 
-    def find(self, token: str, now: float) -> Session | None:
-        """The session of a token, kept alive by being asked for; None when there is none or it has ended."""
+    def find(self, token: str, now: float, *, keep: bool = True) -> Session | None:
+        """The session of a token; None when there is none or it has ended.
+
+        It is kept alive by being asked for, unless ``keep`` is False: then only looked at.
+        """
         if not is_token(token):
             return None
         with self._database.reading() as read:
@@ -110,6 +113,9 @@ class Sessions:
         if account is None or not self._lives(created, seen, now):
             self._remove(token)
             return None
+        if not keep:
+            expires = min(seen + self.idle_seconds, created + self.absolute_seconds)
+            return Session(token, account, created, expires)
         if now - seen >= min(WEB_BOUNDS.seen_seconds, self.idle_seconds / 4) or now < seen:
             with self._database.transaction() as change:
                 change.execute("UPDATE sessions SET seen = ? WHERE hash = ?", (now, _hash(token)))

@@ -49,7 +49,7 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link in the head of every page, for accounts with ``role`` ("" for all)."""
+    """A link in the head of every page, for accounts with ``role``: "" for all, several with spaces for any of them."""
 
     label: str
     address: str

@@ -1,0 +1,153 @@
+"""What is known of one scanner, as browsers are shown it: the guard's last state with the events after it. Pure.
+
+Everything in it comes from a guard and is text of anybody: protocol names are the attacker's. It is shown as text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+from scanward.config import CONSOLE_BOUNDS, ConsoleBounds
+from scanward.errors import DecodeError
+from scanward.guard.control_client import shown_digest
+
+# What the guard's state has and a browser gets; anything else it may say one day stays here.
+_SHOWN: Final = ("policy", "gate", "mode_seconds_left", "emergency", "alerts", "watch")
+_SILENT_KINDS: Final = frozenset(
+    {"examination"}
+)  # names patients: shown in its place, not in the list of events
+_LONG: Final = frozenset({"chain", "motion"})  # of a hold: it stands in ``held``
+
+
+class Reach(StrEnum):
+    """How the console stands with a guard."""
+
+    UP = "up"
+    SILENT = "silent"  # connected, and nothing heard for a while
+    DOWN = "down"  # nobody there
+    REFUSED = "refused"  # somebody who is no guard, or does not let us in
+
+
+class ScannerState:
+    """One scanner. Times are the console's clock, s since 1970. Not thread-safe: it lives in the event loop.
+
+    Every change makes a new ``version``.
+    """
+
+    def __init__(self, scanner: str, name: str, bounds: ConsoleBounds = CONSOLE_BOUNDS) -> None:
+        self.id, self.name = scanner, name
+        self.version = 0
+        self.reach, self.why = Reach.DOWN, "not reached yet"
+        self.since = 0.0
+        self.local = False
+        self.policy = ""  # digest
+        self.without_key = False
+        self.examination: dict[str, Any] | None = None
+        self.held: dict[str, Any] | None = None
+        self.events: deque[dict[str, Any]] = deque(maxlen=bounds.events)
+        self._bounds = bounds
+        self._state: dict[str, Any] = {}
+
+    # --- what the link tells
+
+    def said_hello(self, policy: str, *, local: bool, without_key: bool) -> None:
+        """A guard answered."""
+        self.policy, self.local, self.without_key = policy, local, without_key
+        self._changed()
+
+    def reached(self, reach: Reach, why: str = "") -> bool:
+        """The link came up, fell silent or went; whether that is news."""
+        news = (reach, why) != (self.reach, self.why)
+        self.reach, self.why = reach, why
+        if news:
+            self._changed()
+        return news
+
+    def heard(self, now: float) -> None:
+        """A line came; no change that is worth showing."""
+        self.since = now
+
+    def snapshot(self, state: Mapping[str, Any], now: float) -> None:
+        """The guard's whole state."""
+        self._state = {key: state[key] for key in _SHOWN if key in state}
+        examination = state.get("examination")
+        self.examination = dict(examination) if isinstance(examination, Mapping) else None
+        held = state.get("held")
+        self._hold(held if isinstance(held, Mapping) else None, "seconds_left", now)
+        self._changed()
+
+    def event(self, kind: str, data: Mapping[str, Any], now: float) -> None:
+        """News. What it changes in the state is asked of the guard; a hold is shown at once."""
+        if kind == "held":
+            self._hold(data, "seconds", now)
+        elif kind in ("unheld", "released") and self.held and data.get("request") == self.held.get("request"):
+            self.held = None
+        elif kind == "examination":
+            self.examination = dict(data) if data else None
+        if kind not in _SILENT_KINDS:
+            self.events.append({"kind": kind, "data": self._short(data), "at": now})
+        self._changed()
+
+    # --- what browsers are shown
+
+    def as_json(self, *, labels: bool) -> dict[str, Any]:
+        """The scanner as a browser gets it. ``labels``: with the patient's name and accession number."""
+        examination = self.examination
+        if examination is not None and not labels:
+            examination = {key: value for key, value in examination.items() if key != "label"}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "link": self.reach.value,
+            "link_reason": self.why,
+            "since": self.since,
+            "local": self.local,
+            "policy_digest": self.policy,
+            "emergency_without_key": self.without_key,
+            **{key: self._state.get(key) for key in _SHOWN},
+            "held": self.held,
+            "examination": examination,
+            "events": list(self.events),
+        }
+
+    # --- inside
+
+    def _hold(self, held: Mapping[str, Any] | None, left: str, now: float) -> None:
+        if held is None:
+            self.held = None
+            return
+        seconds = held.get(left)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            seconds = 0.0
+        seconds = min(max(float(seconds), 0.0), 86_400.0)
+        until = now + seconds
+        before = self.held
+        if before is not None and before.get("request") == held.get("request"):
+            until = min(until, before["until"])  # a state that took its time on the way gives no time
+        self.held = {
+            **held,
+            "seconds_left": round(max(0.0, until - now), 1),
+            "until": until,
+            "shown_ok": _is_shown(held),
+        }
+
+    def _short(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in data.items() if key not in _LONG}
+        if len(json.dumps(kept)) > self._bounds.event_bytes:
+            return {"reason": str(kept.get("reason", ""))[:500], "cut": True}
+        return kept
+
+    def _changed(self) -> None:
+        self.version += 1
+
+
+def _is_shown(held: Mapping[str, Any]) -> bool:
+    """Whether the commands that are shown are the ones that are held: their digest, computed here."""
+    try:
+        return shown_digest(dict(held)) == held.get("digest")
+    except DecodeError:
+        return False
