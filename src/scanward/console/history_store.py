@@ -19,7 +19,8 @@ column          what
 ``fields``      JSON list of the fields that were objected to
 ``outcome``     see `OUTCOMES`
 ``why``         what became of it, in words; the note of a release, the reason of a refusal
-``carried``     when the element was triggered or began by itself; NULL: not carried out
+``carried``     when the element was first triggered or began by itself; NULL: not carried out. ``shots``: how often
+``token``       number of the release's record in its life; NULL: not released
 ``emergency``   row in ``emergencies`` under which it was released; NULL: none
 ``context``     JSON: field -> list of {value, source}, best source first
 ==============  =====================================================================================================
@@ -63,6 +64,8 @@ CREATE TABLE logs (
     offset INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     head BLOB NOT NULL,
+    durable INTEGER NOT NULL,
+    first_seq INTEGER NOT NULL,
     life INTEGER NOT NULL DEFAULT 0,
     mode TEXT NOT NULL DEFAULT 'CLINICAL',
     recent TEXT NOT NULL DEFAULT '[]',
@@ -106,6 +109,8 @@ CREATE TABLE judged (
     held REAL,
     operator TEXT NOT NULL DEFAULT '',
     carried REAL,
+    shots INTEGER NOT NULL DEFAULT 0,
+    fired TEXT NOT NULL DEFAULT '',
     emergency INTEGER,
     protocol TEXT NOT NULL,
     body_part TEXT NOT NULL,
@@ -113,17 +118,18 @@ CREATE TABLE judged (
     parameters TEXT NOT NULL,
     context TEXT NOT NULL
 ) STRICT;
-CREATE INDEX judged_of ON judged (scanner, id);
-CREATE INDEX judged_days ON judged (scanner, at, kind, mode, verdict, outcome, examination);
-CREATE INDEX judged_verdicts ON judged (verdict, id);
-CREATE INDEX judged_layers ON judged (layer, id) WHERE layer <> '';
-CREATE INDEX judged_outcomes ON judged (outcome, id);
-CREATE INDEX judged_examinations ON judged (examination, id);
-CREATE INDEX judged_requests ON judged (request, id);
-CREATE INDEX judged_operators ON judged (operator, id) WHERE operator <> '';
-CREATE INDEX judged_emergencies ON judged (emergency, id) WHERE emergency IS NOT NULL;
-CREATE INDEX judged_open ON judged (scanner, log_id, load) WHERE outcome IN ('pending', 'unknown');
-CREATE INDEX judged_armed ON judged (scanner, log_id, load, element) WHERE carried IS NULL;
+CREATE INDEX judged_at ON judged (at);
+CREATE INDEX judged_of ON judged (scanner, at);
+CREATE INDEX judged_days ON judged (scanner, at, kind, mode, verdict, examination, seq);
+CREATE INDEX judged_verdicts ON judged (verdict, at);
+CREATE INDEX judged_layers ON judged (layer, at) WHERE layer <> '';
+CREATE INDEX judged_outcomes ON judged (outcome, at);
+CREATE INDEX judged_operators ON judged (operator, at) WHERE operator <> '';
+CREATE INDEX judged_examinations ON judged (examination, at);
+CREATE INDEX judged_requests ON judged (request, scanner, log_id, life);
+CREATE INDEX judged_emergencies ON judged (emergency, at) WHERE emergency IS NOT NULL;
+CREATE INDEX judged_open ON judged (scanner, log_id, load) WHERE outcome = 'pending';
+CREATE INDEX judged_loads ON judged (load, id);
 CREATE TABLE objected (
     field TEXT NOT NULL,
     judged INTEGER NOT NULL REFERENCES judged (id) ON DELETE CASCADE,
@@ -148,7 +154,9 @@ CREATE TABLE acts (
     user TEXT NOT NULL,
     local INTEGER
 ) STRICT;
-CREATE INDEX acts_of ON acts (scanner, id);
+CREATE INDEX acts_at ON acts (at);
+CREATE INDEX acts_of ON acts (scanner, at);
+CREATE INDEX acts_requests ON acts (request, scanner, log_id, life);
 CREATE TABLE emergencies (
     id INTEGER PRIMARY KEY,
     scanner TEXT NOT NULL,
@@ -167,8 +175,9 @@ CREATE TABLE emergencies (
     explained REAL,
     explained_by TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX emergencies_of ON emergencies (scanner, id);
-CREATE INDEX emergencies_open ON emergencies (scanner, id) WHERE explained IS NULL;
+CREATE INDEX emergencies_at ON emergencies (begun);
+CREATE INDEX emergencies_of ON emergencies (scanner, begun);
+CREATE INDEX emergencies_open ON emergencies (begun) WHERE explained IS NULL;
 CREATE TABLE doses (
     id INTEGER PRIMARY KEY,
     scanner TEXT NOT NULL,
@@ -186,7 +195,7 @@ CREATE TABLE doses (
     acknowledged INTEGER,
     aborted INTEGER
 ) STRICT;
-CREATE INDEX doses_of ON doses (scanner, id);
+CREATE INDEX doses_of ON doses (scanner, at);
 CREATE INDEX doses_examinations ON doses (examination);
 CREATE TABLE notes (
     id INTEGER PRIMARY KEY,
@@ -198,8 +207,9 @@ CREATE TABLE notes (
     text TEXT NOT NULL,
     data TEXT NOT NULL
 ) STRICT;
-CREATE INDEX notes_of ON notes (scanner, id);
-CREATE INDEX notes_kinds ON notes (kind, id);
+CREATE INDEX notes_at ON notes (at);
+CREATE INDEX notes_of ON notes (scanner, at);
+CREATE INDEX notes_kinds ON notes (kind, at);
 """
 
 
