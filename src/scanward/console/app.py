@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from scanward.console import stream
+from scanward.console import acts, link, stream
 from scanward.console.hub import Hub
 from scanward.console.settings import ConsoleSettings
 from scanward.console.shared import ROLES, Console
@@ -43,8 +43,8 @@ NOTICE: Final = (
     "Research only: not a medical device. RELEASE means that you let a command pass, never that it is safe."
 )
 
-# In the order of the navigation.
-PARTS: Final[tuple[ModuleType, ...]] = (stream,)
+# In the order of the navigation. What each does while the console is served begins in this order and ends in the other.
+PARTS: Final[tuple[ModuleType, ...]] = (link, stream, acts)
 
 
 def open_console(
@@ -105,7 +105,7 @@ async def _home(request: Request) -> Response:
     """GET /home: to the first page that an account may see."""
     site: Site = request.app.state.site
     roles = account_of(request).roles
-    for link in site.navigation:
-        if not link.role or roles.intersection(link.role.split()):
-            return RedirectResponse(link.address, 303)
+    for entry in site.navigation:
+        if not entry.role or roles.intersection(entry.role.split()):
+            return RedirectResponse(entry.address, 303)
     raise RequestError("there is no page for your account", "", "ask an administrator for a role", 403)
