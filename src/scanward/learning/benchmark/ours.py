@@ -109,6 +109,7 @@ class Made:
         Examination, ...
     ]  # what it learned from: kept, so that no other can come to have its identity
     judged: list[tuple[Sequence[Sequence[Command]], list[list[Seen]]]] = field(default_factory=list)
+    formless: dict[tuple[int, ...], tuple[Sequence[Command], list[Seen]]] = field(default_factory=dict)
 
     def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Seen]]:
         """What the whole onion says, kept for the other rows that ask about the same commands."""
@@ -121,6 +122,20 @@ class Made:
         told = [noted(onion, h, noting) for h in histories]
         self.judged.append((histories, told))
         return told
+
+    def without_form(self, history: Sequence[Command]) -> list[Seen]:
+        """An examination judged without the form layer, which stopped the judging of some of its commands."""
+        key = tuple(
+            map(id, history)
+        )  # the commands are kept beside it: no other can come to have their identity
+        if key not in self.formless:
+            self.formless[key] = (tuple(history), seen(formless(self.onion), history))
+        return self.formless[key][1]
+
+
+def formless(onion: Onion) -> Onion:
+    """An onion without its form layer."""
+    return replace(onion, rules=tuple(r for r in onion.rules if r.name is not LayerName.FORM))
 
 
 def _same(one: Sequence[Sequence[Command]], other: Sequence[Sequence[Command]]) -> bool:
@@ -168,26 +183,25 @@ def without_layer(found: Samples, layer: LayerName) -> Samples:
 class OnionScorer:
     """An onion's score and its rules' objections, those of ``left_out`` not counted.
 
-    ``onion`` judges, or ``judge`` where rows share its judging; it is asked again without its form layer where
-    that is left out and stopped the judging of a command.
+    ``onion`` judges, or ``made`` where rows share its judging; a command whose judging the form layer stopped is judged
+    again where that is left out.
     """
 
     onion: Onion
-    judge: Callable[[Sequence[Sequence[Command]]], list[list[Seen]]] | None = None
+    made: Made | None = None
     left_out: frozenset[LayerName] = frozenset()
     disputes_count: bool = True
 
     def answer(self, histories: Sequence[Sequence[Command]]) -> list[list[Answer]]:
         """One answer a command."""
-        judged = [seen(self.onion, h) for h in histories] if self.judge is None else self.judge(histories)
-        out = []
-        for history, whole in zip(histories, judged, strict=True):
-            told = whole
-            if LayerName.FORM in self.left_out and any(s.score is None for s in whole):
-                rules = tuple(r for r in self.onion.rules if r.name is not LayerName.FORM)
-                told = seen(replace(self.onion, rules=rules), history)
-            out.append([self._answer(s) for s in told])
-        return out
+        whole = [seen(self.onion, h) for h in histories] if self.made is None else self.made.judge(histories)
+        told = [self._told(history, one) for history, one in zip(histories, whole, strict=True)]
+        return [[self._answer(one) for one in history] for history in told]
+
+    def _told(self, history: Sequence[Command], whole: list[Seen]) -> list[Seen]:
+        if LayerName.FORM not in self.left_out or all(s.score is not None for s in whole):
+            return whole
+        return seen(formless(self.onion), history) if self.made is None else self.made.without_form(history)
 
     def _answer(self, one: Seen) -> Answer:
         if one.score is None:
@@ -198,13 +212,13 @@ class OnionScorer:
 
 def _whole(world: World, seed: int, tick: Tick) -> Learned:
     made = made_of(world, seed, tick)
-    return Learned(OnionScorer(made.onion, made.judge), {"spoilt kinds": sorted(set(made.samples.kinds))})
+    return Learned(OnionScorer(made.onion, made), {"spoilt kinds": sorted(set(made.samples.kinds))})
 
 
 def _without_rules(*layers: LayerName, disputes_count: bool = True) -> Callable[[World, int, Tick], Learned]:
     def learn(world: World, seed: int, tick: Tick) -> Learned:
         made = made_of(world, seed, tick)
-        return Learned(OnionScorer(made.onion, made.judge, frozenset(layers), disputes_count))
+        return Learned(OnionScorer(made.onion, made, frozenset(layers), disputes_count))
 
     return learn
 
