@@ -17,7 +17,7 @@ from scanward.learning.boosting import boost, export
 from scanward.learning.corruptions import SPOILERS, WEIGHTS, Spoilt, Workshop, spoil
 
 ALONE = 0.15  # share of the rows shown without their examination, so that the combiner can do without
-GRAPHS = 2  # combiners averaged, each with its own draw of rows and columns
+GRAPHS = 3  # combiners averaged, each with its own draw of rows and columns; a fourth is not worth its time
 
 Learned = Sequence[Layer[Any]]
 
