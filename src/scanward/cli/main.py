@@ -83,6 +83,7 @@ COMMANDS = {
     "operator": Lazy(
         "scanward.cli.operator", "operator_command", "Decide what is on hold; emergency access; mode."
     ),
+    "console": Lazy("scanward.cli.console", "console_group", "Serve the operator's console; its accounts."),
     "policy": Lazy("scanward.cli.policy", "policy_group", "Write, check and sign policy and device profile."),
     "mammo": Lazy("scanward.cli.mammo", "mammo_group", "Mammograms: import data sets, phantoms, splits."),
     "tamper": Lazy(

@@ -43,7 +43,7 @@ from scanward.web.guards import account_of, require, visit_of
 from scanward.web.site import Link
 
 LINKS: Sequence[Link] = ()
-_OPERATOR_ID: Final = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
+OPERATOR_ID: Final = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
 _KEYS: Final = frozenset({"act", "operator", "request", "shown", "reason", "minutes", "mode"})
 _TERMINAL: Final = "use the guard's own terminal: scanward operator"
 _log = logging.getLogger("scanward.console")
@@ -135,7 +135,7 @@ async def set_operator(request: Request) -> Response:
     console, account = console_of(request), account_of(request)
     document = await _document(request, frozenset({"operator"}))
     operator = document.get("operator")
-    if not isinstance(operator, str) or not _OPERATOR_ID.fullmatch(operator):
+    if not isinstance(operator, str) or not OPERATOR_ID.fullmatch(operator):
         raise RequestError("not an operator's id", "", "give the id in the guard's policy", 422)
     records = desk_of(console).records
 

@@ -70,3 +70,11 @@ class Events:
                 (after, limit),
             )
             return [Event(*row) for row in rows]
+
+    def newest(self, limit: int = 100) -> list[Event]:
+        """At most ``limit`` rows, the newest first."""
+        with self._database.reading() as read:
+            rows = read.execute(
+                "SELECT id, at, kind, account, detail FROM events ORDER BY id DESC LIMIT ?", (limit,)
+            )
+            return [Event(*row) for row in rows]
