@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from scanward.console import acts, link, people, stream
+from scanward.console import acts, audit_page, history, link, people, stream
 from scanward.console.hub import Hub
 from scanward.console.settings import ConsoleSettings
 from scanward.console.shared import ROLES, Console
@@ -44,7 +44,7 @@ NOTICE: Final = (
 )
 
 # In the order of the navigation. What each does while the console is served begins in this order and ends in the other.
-PARTS: Final[tuple[ModuleType, ...]] = (link, stream, acts, people)
+PARTS: Final[tuple[ModuleType, ...]] = (link, stream, acts, history, audit_page, people)
 
 
 def open_console(
