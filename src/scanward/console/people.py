@@ -1,7 +1,7 @@
 """For administrators: accounts and their roles, what was done to them, which acts were sent; the configuration.
 
-An account lets somebody look, and send what he signed. Whether an act counts is decided by the guard: whoever takes over
-an administrator's account here can let people in and keep them out, and releases nothing.
+An account lets somebody look, and send what he signed. Whether an act counts is decided by the guard: whoever takes
+over an administrator's account here can let people in and keep them out, and releases nothing.
 """
 
 from __future__ import annotations
