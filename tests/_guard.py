@@ -45,6 +45,7 @@ from scanward.guard.events import (
     Tell,
     Tick,
 )
+from scanward.guard.examination import Course, Names, course_of
 from scanward.guard.gate import Gate
 from scanward.guard.policy import Policy
 from scanward.guard.policy_read import parse_policy
@@ -166,6 +167,8 @@ class Bench:
         self.to_host: list[Any] = []
         self.records: list[tuple[str, dict[str, Any], bool]] = []
         self.shown: list[tuple[str, dict[str, Any]]] = []
+        self.names = Names()
+        self.parts: dict[str, dict[str, list[dict[str, Any]]]] = {}  # by examination
         self.publish: Callable[[str, Mapping[str, Any]], None] = lambda kind, data: None
         self.desk = ControlDesk(self.policy, self, self._publish)
         self._waiting: deque[Event] = deque()
@@ -187,6 +190,14 @@ class Bench:
             for effect in self.gate.handle(self._waiting.popleft(), self.clock):
                 self._carry_out(effect)
         self._busy = False
+        self.desk.settled()
+
+    def course(self) -> Course | None:
+        return course_of(self.gate, self.parts, self.names)
+
+    def forget(self) -> None:
+        self.names.forget()
+        self.gate.latest = None
 
     def view(self) -> GateView:
         return self.gate.view()

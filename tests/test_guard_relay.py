@@ -104,6 +104,12 @@ class Desk:
     def told(self, kind: str, data: Mapping[str, Any]) -> None:
         self.said.append((kind, data))
 
+    def settled(self) -> None:
+        pass  # after every event: of no use here
+
+    def renew(self) -> None:
+        self.said.append(("renew", {}))
+
     def tick(self) -> None:
         self.said.append(("tick", {}))
 

@@ -139,9 +139,13 @@ class Ear:
     def __init__(self) -> None:
         self.said: list[tuple[str, dict[str, Any], str]] = []
         self.notes: list[tuple[str, Mapping[str, object]]] = []
+        self.labels: dict[str, dict[str, str]] = {}
 
     def noted(self, kind: str, data: Mapping[str, object]) -> None:
         self.notes.append((kind, data))
+
+    def labelled(self, examination: str, label: Mapping[str, str]) -> None:
+        self.labels[examination] = dict(label)
 
     def context_told(self, examination: str, parts: dict[str, Any], reason: str) -> None:
         self.said.append((examination, parts, reason))

@@ -144,8 +144,8 @@ class ControlBounds:
 
     line_bytes: int = 16 << 10  # bytes of a client's line; an act with a long reason has 2 kB
     clients: int = 32  # connections at once; consoles, terminals, one web page server
-    clients_per_user: int = 4  # connections at once of one user of this machine; then the oldest is cut
-    network_clients: int = 8  # of these, by TLS: the network can never crowd out the guard's own terminal
+    clients_per_user: int = 8  # connections at once of one user of this machine; then the oldest is cut
+    network_clients: int = 16  # of these, by TLS: the network can never crowd out the guard's own terminal
     queue_bytes: int = 1 << 20  # bytes that wait for a client that reads slowly; then it is cut
     handshake_seconds: float = 5.0  # s for TLS
     idle_seconds: float = 90.0  # s without a line; a client sends a ping each 30 s
@@ -156,6 +156,12 @@ class ControlBounds:
     acts_seconds: float = 10.0  # s
     wrong_records: int = 20  # wrong signatures recorded one by one within a minute; the rest as a count
     groups: int = 128  # different alerts remembered to count their repetitions
+    nonce_seconds: float = 90.0  # s that an act may be signed on a nonce; a person reads, types a reason, signs
+    objections: int = 16  # objections told of one element; an operator reads three
+    objections_all: int = 64  # of all elements of one hold, so that its line stays far below ``queue_bytes``
+    text_chars: int = 160  # characters of each text of an objection or of the examination; the rest is cut
+    labels: int = 8  # examinations whose names are kept in memory; one lies on the table
+    examination_seconds: float = 1800.0  # s without any change after which the examination is forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,6 +512,41 @@ class ConsoleBounds:
     acts_shown: int = 200  # acts on one page of the console's own record
 
 
+@dataclass(frozen=True, slots=True)
+class AlertingBounds:
+    """How alerts leave the room: folding, spool, retries."""
+
+    routes: int = 64  # destinations of one console
+    dose_rules: int = 256  # rules about doses
+    causes: int = 2000  # different alerts that wait for the disk at once; more are one line for each kind, counted
+    fold_seconds: float = 300.0  # s in which the same alert again is a count; told once when they are over
+    burst: int = 20  # different alerts of one scanner and kind that leave one by one; the others as one, counted
+    burst_seconds: float = 60.0  # s in which ``burst`` counts
+    samples: int = 5  # reasons quoted of a flood
+    rows: int = 100_000  # alerts kept on disk; then new ones are folded by kind
+    memory_rows: int = 5000  # alerts kept in memory while the disk takes none; then likewise
+    keep_days: float = 90.0  # days that alerts which are out are listed
+    title_chars: int = 150  # characters of an alert's title; a mail's subject
+    text_chars: int = 2000  # characters of its text
+    write_seconds: float = 0.05  # s between two writes of the spool at least: a burst becomes one
+    retry_write: float = 1.0  # s until a disk that took nothing is tried again
+    batch: int = 100  # messages of one connection to a syslog server before it is asked whether it read them
+    first_wait: float = 1.0  # s until a receiver that failed is tried again; doubled each time
+    longest_wait: float = 300.0  # s between two tries at most
+    fresh_wait: float = 5.0  # s between two tries at most while something waits that was never tried
+    undelivered_seconds: float = 60.0  # s that a receiver fails before the other ones are told
+    undelivered_again: float = 3600.0  # s until they are told again
+    stop_seconds: float = 15.0  # s that messages under way may take when the console stops
+    marks: int = 256  # causes of a guard remembered with their counts; it keeps 128 itself
+    heard_seconds: float = 10.0  # s between two notes on disk of when a guard was last heard
+    gap_seconds: float = 2.0  # s without a connection to a guard after which the gap itself is an alert
+    dose_poll: float = 2.0  # s between two looks for new doses in the history
+    dose_batch: int = 500  # doses looked at in one step
+    dose_first_hours: float = 48.0  # hours back that a log is looked at when it is first seen
+    secret_bytes: int = 4096  # bytes of a file with a password or a token
+    listed: int = 200  # alerts on the page
+
+
 BUNDLE_BOUNDS = BundleBounds()
 CAN_BOUNDS = CanBounds()
 STREAM_BOUNDS = StreamBounds()
@@ -531,3 +572,4 @@ IDC_BOUNDS = IdcBounds()
 BENCHMARK_BOUNDS = BenchmarkBounds()
 HISTORY_BOUNDS = HistoryBounds()
 CONSOLE_BOUNDS = ConsoleBounds()
+ALERTING_BOUNDS = AlertingBounds()

@@ -21,6 +21,7 @@ from scanward.guard.can_link import parsed_profile
 from scanward.guard.policy import Policy
 from scanward.guard.policy_read import parse_policy
 from scanward.guard.policy_signing import POLICY, PROFILE, read_bytes, read_signed, sign
+from scanward.guard.policy_terms import TwoPersons
 from scanward.guard.profile import DeviceProfile
 from scanward.guard.profile_read import parse_profile
 from scanward.keys import SigningKey, VerifyKey
@@ -97,6 +98,8 @@ def new(
         path.write_text(text, encoding="utf-8")
     if not people:
         note("no --operator was given: nobody holds the example's key, so nobody could release anything")
+    elif len(people) == 1:
+        note("two-person release is off: one operator alone could never release what needs two")
     if as_json:
         print_json(paths)
         return
@@ -234,6 +237,21 @@ def _says_can(made: CanProfile) -> Any:
         yield f"{len(held)} objects: {kind}, from {address_text(min(held))} to {address_text(max(held))}"
 
 
+def _says_two(rules: TwoPersons | None) -> Any:
+    """What one operator alone does not release."""
+    if rules is None:
+        yield "one operator alone may release whatever is held"
+        return
+    if rules.layers:
+        yield f"two operators release an alert of {', '.join(sorted(rules.layers))}"
+    if rules.disputes:
+        yield f"two operators release where sources disagree on {', '.join(sorted(rules.disputes))}"
+    if rules.p_value_below:
+        yield f"two operators release what is stranger than {rules.p_value_below:g} (calibrated number)"
+    if math.isfinite(rules.dose_factor):
+        yield f"two operators release more than {rules.dose_factor:g} times an alert cap"
+
+
 def _says(made: Policy | DeviceProfile | CanProfile) -> Any:
     """What a file says, line by line."""
     device = made.device
@@ -275,6 +293,7 @@ def _says(made: Policy | DeviceProfile | CanProfile) -> Any:
                 f"{row.alert_ctdivol:g} mGy or DLP {row.alert_dlp:g} mGy.cm on, nobody passes "
                 f"{row.absolute_ctdivol:g} mGy or {row.absolute_dlp:g} mGy.cm"
             )
+    yield from _says_two(made.two_persons)
     for name, envelope in made.runtime.items():
         yield f"{name} may change by {envelope.low:g} to {envelope.high:g} at the trigger"
     access = made.emergency

@@ -53,7 +53,7 @@ def worklist_of(settings: ContextSettings) -> Worklist:
 def answer(worklist: Worklist, question: ContextQuestion, today: str) -> ContextAnswer:
     """What the worklist says of one examination; a reason where it says nothing.
 
-    Of an examination that it has for another patient it tells that alone.
+    Of an examination that it has for another patient it tells that alone, and no name.
     """
     try:
         found = worklist.examination(study=question.study, patient=question.patient, today=today)
@@ -62,10 +62,11 @@ def answer(worklist: Worklist, question: ContextQuestion, today: str) -> Context
     parts = {
         name: [ContextPart(told.value, "worklist") for told in each] for name, each in found.parts.items()
     }
-    # No identifier leaves this process: a reason that repeats one is not told.
+    # A reason is recorded, so it repeats no identifier. The label goes to screens alone (`examination.Names`).
     named = any(each and each in found.reason for each in (question.study, question.patient))
     reason = "it cannot be used" if named else found.reason
-    return ContextAnswer(question.number, ANOTHER if found.stranger else parts, reason, found.down)
+    label = {} if found.stranger else dict(found.label)
+    return ContextAnswer(question.number, ANOTHER if found.stranger else parts, reason, found.down, label)
 
 
 def serve(sock: socket.socket) -> int:

@@ -54,13 +54,16 @@ class ContextPart(_Shape, frozen=True):
 class ContextAnswer(_Shape, frozen=True):
     """Parts of the context in the shape of a command's, or none and why. Number 0: of no question.
 
-    ``down``: the worklist could not be asked at all.
+    ``down``: the worklist could not be asked at all. ``label``: names in clear, for screens.
     """
 
     number: int
     parts: dict[str, list[ContextPart]] = {}
     reason: str = ""
     down: bool = False
+    label: dict[
+        Literal["AccessionNumber", "PatientName", "PatientID"], Annotated[str, msgspec.Meta(max_length=256)]
+    ] = {}
 
 
 class ContextListener(Protocol):
@@ -68,6 +71,9 @@ class ContextListener(Protocol):
 
     def context_told(self, examination: str, parts: dict[str, list[dict[str, Any]]], reason: str) -> None:
         """The answer, or the end of waiting for it; an answer that comes after that is told, too."""
+
+    def labelled(self, examination: str, label: Mapping[str, str]) -> None:
+        """How the worklist names it, before ``context_told``: to be shown, and never recorded."""
 
     def noted(self, kind: str, data: Mapping[str, object]) -> None:
         """To be recorded and shown."""
@@ -183,6 +189,9 @@ class ContextClient:
             for name, told in said.parts.items()
         }
         overdue = self._overdue.pop(said.number, "")
+        examination = self._open[said.number][0] if said.number in self._open else overdue
+        if examination and said.label:
+            self._listener.labelled(examination, {**said.label})
         if said.number in self._open:
             self._close(said.number, parts, reason)
         elif overdue and parts:

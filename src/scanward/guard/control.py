@@ -13,6 +13,7 @@ import secrets
 import socket
 import ssl
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,11 +42,12 @@ class _Client:
     user: str
     peer: str
     nonce: str = ""
+    since: float = 0.0  # when its nonce was given, on the loop's clock
     wrong: int = 0
     acts: deque[float] = field(default_factory=deque)
 
-    def fresh(self) -> str:
-        self.nonce = secrets.token_hex(32)
+    def fresh(self, now: float) -> str:
+        self.nonce, self.since = secrets.token_hex(32), now
         return self.nonce
 
 
@@ -60,6 +62,8 @@ class ControlServer:
         (kind, data) to the audit log, reserved space allowed; must not block.
     today : callable
         The day (UTC) by which operators' keys expire.
+    now : callable
+        The clock (s) by which nonces grow old.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class ControlServer:
         record: Recorder,
         today: Callable[[], date],
         bounds: ControlBounds = CONTROL_BOUNDS,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.desk = desk
+        self._now = now
         self._record = record
         self._today = today
         self._bounds = bounds
@@ -127,6 +133,7 @@ class ControlServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted closes its socket in the loop's next turn
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.unlink()
@@ -252,7 +259,8 @@ class ControlServer:
                     "id": said.id,
                     "done": not reason,
                     "reason": reason,
-                    "nonce": client.fresh(),
+                    "nonce": client.fresh(self._now()),
+                    "stale": why is not None and why.stale,
                 }
             ),
         )
@@ -272,6 +280,8 @@ class ControlServer:
             policy.operators,
             self._today(),
             local=client.local,
+            age=self._now() - client.since,
+            bounds=self._bounds,
         )
         return said.act.operator, why
 
@@ -302,7 +312,7 @@ class ControlServer:
                 "protocol": PROTOCOL,
                 "policy": policy.digest,
                 "local": client.local,
-                "nonce": client.fresh(),
+                "nonce": client.fresh(self._now()),
                 "emergency_without_key": client.local and policy.emergency.unsafe_without_key,
             }
         )

@@ -90,7 +90,16 @@ class ControlClient:
         self._socket.close()
 
     def act(self, act: Act, key: SigningKey | None) -> Answered:
-        """Sign and send an act, and wait for the guard's answer; ``key`` None sends it unsigned."""
+        """Sign and send an act, and wait for the guard's answer; ``key`` None sends it unsigned.
+
+        An act is signed the moment it is sent. Where the nonce has grown old meanwhile, it is signed on a fresh one.
+        """
+        answer = self._act(act, key)
+        if answer.get("stale") is True:
+            answer = self._act(act, key)
+        return Answered(answer.get("done") is True, str(answer.get("reason", "")))
+
+    def _act(self, act: Act, key: SigningKey | None) -> dict[str, Any]:
         self._acts += 1
         signature = signed(act, self.nonce, self.policy, key) if key else ""
         self._send(act_line(self._acts, act, signature))
@@ -98,7 +107,7 @@ class ControlClient:
             answer = self._await("answer")
             if answer.get("id") == self._acts:
                 self.nonce = str(answer.get("nonce", ""))
-                return Answered(answer.get("done") is True, str(answer.get("reason", "")))
+                return answer
 
     def refresh(self) -> dict[str, Any]:
         """The state as it is now."""

@@ -16,6 +16,7 @@ from scanward.guard.control_groups import AlertGroups
 from scanward.guard.core import GateView
 from scanward.guard.emergency import EmergencyAccess, Grant
 from scanward.guard.events import Decision, EmergencySet, Event, ModeSet, OperatorSaid
+from scanward.guard.examination import Course, shown
 from scanward.guard.operators import Act, ActKind
 from scanward.guard.policy import Policy
 from scanward.guard.states import Phase
@@ -23,6 +24,21 @@ from scanward.guard.watch import Drift
 from scanward.guard.watch_feed import WatchFeed
 
 _UNDER = "emergency access"  # how the gate's note on such a release begins
+_COURSE = frozenset(  # records after which the examination may look otherwise
+    {
+        "load",
+        "verdict",
+        "sent",
+        "dose",
+        "dose_report",
+        "void",
+        "refuse",
+        "declined",
+        "withdrawn",
+        "host",
+        "mode",
+    }
+)
 _GROUPED = frozenset({"alert", "halted", "trigger_refused", "act_refused"})
 
 
@@ -40,6 +56,12 @@ class Relay(Protocol):
 
     def record(self, kind: str, data: Mapping[str, object], *, reserved: bool) -> None:
         """To the audit log."""
+
+    def course(self) -> Course | None:
+        """The examination that was loaded last; None when there is none."""
+
+    def forget(self) -> None:
+        """Know no names any more, and no last load."""
 
 
 class ControlDesk:
@@ -66,6 +88,12 @@ class ControlDesk:
         self._held_at = 0.0
         self._mode_until = math.inf
         self._groups = AlertGroups(bounds.groups)
+        self._bounds = bounds
+        self._first: tuple[Act, str] | None = None  # the first release of a hold that needs two, and whose
+        self._called: dict[str, int] = {}  # of the present hold: who called for a second person, how often
+        self._stale = False  # whether the examination may look otherwise than it was shown
+        self._examination: dict[str, Any] | None = None
+        self._examined = 0.0  # when it last looked otherwise
         self.feed = WatchFeed()
 
     # --- acts
@@ -75,6 +103,8 @@ class ControlDesk:
         kind = act.kind
         if kind in (ActKind.RELEASE, ActKind.REFUSE):
             return self._decide(act, operator)
+        if kind is ActKind.CALL:
+            return self._call(act, operator)
         if kind is ActKind.EMERGENCY:
             return self._begin(act, operator)
         if kind is ActKind.EMERGENCY_END:
@@ -95,7 +125,35 @@ class ControlDesk:
         if held.get("digest") != act.shown:
             return "something else is on hold than what was shown"
         decision = Decision.RELEASE if act.kind is ActKind.RELEASE else Decision.REFUSE
-        self._relay.handle(OperatorSaid(decision, act.request, act.shown, operator, act.reason.strip()))
+        before = ""
+        if decision is Decision.RELEASE and held.get("persons", 1) > 1:
+            first = self._released_first(act)
+            if first is None:
+                self._first = (act, operator)
+                said = {"request": act.request, "operator": operator, "reason": act.reason.strip()}
+                self._note("one_of_two", {**said, "digest": act.shown})
+                return ""
+            if first == operator:
+                return "you released it already: another operator has to"
+            before = first
+        self._first = None
+        self._relay.handle(
+            OperatorSaid(decision, act.request, act.shown, operator, act.reason.strip(), before)
+        )
+        return ""
+
+    def _released_first(self, act: Act) -> str | None:
+        """Who released the very hold that ``act`` releases, before; None for nobody."""
+        if self._first is None or (self._first[0].request, self._first[0].shown) != (act.request, act.shown):
+            return None
+        return self._first[1]
+
+    def _call(self, act: Act, operator: str) -> str:
+        held = self.held
+        if held is None or held.get("request") != act.request:
+            return f"request {act.request} is not on hold (any more)"
+        self._called[operator] = self._called.get(operator, 0) + 1
+        self._note("called", {"request": act.request, "operator": operator, "times": self._called[operator]})
         return ""
 
     def _begin(self, act: Act, operator: str) -> str:
@@ -161,11 +219,27 @@ class ControlDesk:
             self._ended(last)
         for drift in self.feed.recorded(kind, data, self._relay.view().mode):
             self._drifts(drift)
+        self._stale = self._stale or kind in _COURSE
+
+    def settled(self) -> None:
+        """The gate has dealt with an event and its effects are out: what it changed may be shown."""
+        if self._stale:
+            self.renew()
+
+    def renew(self) -> None:
+        """Show the examination, if it looks otherwise than before. It is never recorded: it names a patient."""
+        self._stale = False
+        course = self._relay.course()
+        looks = None if course is None else shown(course, self.policy, self._bounds)
+        if looks != self._examination:
+            self._examination, self._examined = looks, self._relay.now()
+            self._publish("examination", looks or {})
 
     def told(self, kind: str, data: Mapping[str, Any]) -> None:
         """The gate has news for operators (every Tell effect): remembered, grouped, shown."""
         if kind == "held":
             self._held, self._held_at = data, self._relay.now()
+            self._first, self._called = None, {}
         elif kind == "judge_ready" and isinstance(data.get("budget"), float):
             self.feed.set_budget(data["budget"])
         if kind in _GROUPED:
@@ -181,6 +255,14 @@ class ControlDesk:
         """Once a second: what has to end ends."""
         now = self._relay.now()
         self._ended(self.emergency.tick(now))
+        idle = self._relay.view().phase is Phase.IDLE and self.held is None
+        if (
+            self._examination is not None
+            and idle
+            and now >= self._examined + self._bounds.examination_seconds
+        ):
+            self._relay.forget()
+            self.renew()
         if now >= self._mode_until:
             view = self._relay.view()
             if view.mode is Mode.CLINICAL:
@@ -197,7 +279,7 @@ class ControlDesk:
     def held(self) -> Mapping[str, Any] | None:
         """What is on hold now, as the gate told it; None when nothing is."""
         if self._held is not None and self._relay.view().hold != self._held.get("request"):
-            self._held = None
+            self._held, self._first, self._called = None, None, {}
         return self._held
 
     def snapshot(self) -> dict[str, Any]:
@@ -214,9 +296,18 @@ class ControlDesk:
             },
             "gate": view,
             "mode_seconds_left": max(0.0, round(self._mode_until - now, 1)),
-            "held": {**held, "seconds_left": max(0.0, round(self._held_at + seconds - now, 1))}
+            "held": {
+                **held,
+                "seconds_left": max(0.0, round(self._held_at + seconds - now, 1)),
+                "released_by": [
+                    {"operator": who, "reason": act.reason.strip()}
+                    for act, who in ([self._first] if self._first else [])
+                ],
+                "called": sorted(self._called),
+            }
             if held
             else None,
+            "examination": self._examination,
             "emergency": self.emergency.view(now),
             "alerts": self._groups.shown(),
             "watch": {"examinations": self.feed.watch.examinations, "alerted": self.feed.watch.alerted},

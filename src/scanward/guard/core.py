@@ -53,6 +53,11 @@ class Item:
         """The load, None for a motion."""
         return self.message if isinstance(self.message, Load) else None
 
+    @property
+    def persons(self) -> int:
+        """How many operators have to release it."""
+        return max((finding.persons for finding in self.findings), default=1)
+
 
 @dataclass(slots=True)
 class Shot:
@@ -100,6 +105,7 @@ class GateCore:
         self.armed: Armed | None = None
         self.shot: Shot | None = None  # waiting for its record
         self.beam: Shot | None = None  # passed on, dose not yet settled
+        self.latest: Load | None = None  # the load that came last, whatever became of it: for screens alone
         self.emergency_until = 0.0
         self.ledgers = Ledgers(rules.examinations)
         self.now = -math.inf

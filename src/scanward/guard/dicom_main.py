@@ -71,6 +71,7 @@ class DicomDesk:
             "held": held_json(held[0]) if held else None,
             "emergency": {},
             "alerts": [],
+            "examination": None,
         }
 
 
@@ -89,6 +90,7 @@ def held_json(held: Held) -> dict[str, Any]:
         "chain": [dict(element) for element in judged.chain],
         "motion": None,
         "findings": [],
+        "persons": 1,
     }
 
 

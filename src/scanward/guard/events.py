@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scanward.commands import Command, Mode, Value, Verdict
+from scanward.commands import Command, LayerName, Mode, Value, Verdict
 from scanward.commands.wire import (
     Channel,
     Element,
@@ -113,10 +113,42 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
+class Objected:
+    """One objection as an operator is shown it; texts are bounded. ``severity`` is a word: INFORMATION, ALERT, HALT.
+
+    ``p_value`` is the layer's own, None where it has none.
+    """
+
+    field: str
+    found: Value | None
+    expected: str
+    reason: str
+    layer: LayerName
+    severity: str
+    weight: float
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """The notification value of one element (NEMA XR-25): mGy and mGy.cm, None where there is none."""
+
+    ctdivol: float | None = None
+    dlp: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The policy's verdict on one element (or motion), with what decided it.
 
-    ``form`` marks a verdict of the form layer or of a hardware maximum: nothing and nobody overrides it.
+    Attributes
+    ----------
+    form : bool
+        A verdict of the form layer or of a hardware maximum: nothing and nobody overrides it.
+    persons : int
+        How many operators have to release it when it is held: 1 or 2.
+    objections : tuple of Objected
+        Everything that any layer said, the gravest first: for people, and bounded.
     """
 
     verdict: Verdict
@@ -126,6 +158,9 @@ class Finding:
     p_value: float | None = None
     form: bool = False
     forecast: Forecast = Forecast()
+    persons: int = 1
+    objections: tuple[Objected, ...] = ()
+    notification: Notification | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +264,17 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperatorSaid:
-    """An authenticated act on a hold. ``shown`` is the digest of what the operator was shown."""
+    """An authenticated act on a hold. ``shown`` is the digest of what the operator was shown.
+
+    ``before`` is who released it first, where it needs two.
+    """
 
     decision: Decision
     request: int
     shown: str
     operator: str
     reason: str
+    before: str = ""
 
 
 class Bound(StrEnum):

@@ -165,7 +165,7 @@ class Gate(PendingActions, FiringActions, GateCore):
         assert isinstance(event, HostLost)
         if event.connection != self.host:
             return
-        self.host = 0
+        self.host, self.latest = 0, None
         self.record(
             "host", {"connection": event.connection, "up": False, "reason": event.reason}, reserved=True
         )
@@ -219,6 +219,7 @@ class Gate(PendingActions, FiringActions, GateCore):
                 self.refuse(item.message.id, "replaced by a newer load", connection=item.connection)
         item = self.item(message, event.connection)
         self.queue.append(item)
+        self.latest = item.load or self.latest
         self.record("load" if item.load else "motion", self._told(item))
 
     @staticmethod

@@ -16,7 +16,7 @@ import msgspec
 from scanward.commands import LayerName, Objection, Opinion, Outcome, Severity, Value
 from scanward.config import JUDGE_BOUNDS
 from scanward.errors import DecodeError
-from scanward.guard.events import Forecast
+from scanward.guard.events import Forecast, Notification
 from scanward.guard.policy_terms import ElementAnswer
 
 _HEADER: Final = struct.Struct(">I")
@@ -79,13 +79,18 @@ class LayerShape(_Shape, frozen=True):
 
 
 class ForecastShape(_Shape, frozen=True):
-    """The judge's own forecast: mGy, mGy.cm, cm, mm; z is None where it is not known."""
+    """The judge's own forecast: mGy, mGy.cm, cm, mm; z is None where it is not known.
+
+    ``notify_CTDIvol``, ``notify_DLP``: the notification value that applies, None where there is none.
+    """
 
     CTDIvol: float
     DLP: float
     phantom_cm: int
     z_low: float | None = None
     z_high: float | None = None
+    notify_CTDIvol: float | None = None
+    notify_DLP: float | None = None
 
 
 class ElementShape(_Shape, frozen=True):
@@ -209,7 +214,9 @@ def element_answer(shape: ElementShape) -> ElementAnswer:
             math.nan if told.z_high is None else told.z_high,
         )
     )
-    return ElementAnswer(opinions, shape.p_value, shape.within_budget, disputed, forecast)
+    known = told is not None and (told.notify_CTDIvol is not None or told.notify_DLP is not None)
+    notification = Notification(told.notify_CTDIvol, told.notify_DLP) if told and known else None
+    return ElementAnswer(opinions, shape.p_value, shape.within_budget, disputed, forecast, notification)
 
 
 def _objection(shape: ObjectionShape) -> Objection:

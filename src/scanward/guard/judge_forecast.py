@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scanward.commands import Command
+from scanward.commands import PHANTOM_DIAMETER_CM, Command
 from scanward.guard.ipc import ForecastShape
 from scanward.guard.profile import effective_mas, phantom_cm
 from scanward.layers.form import FormLayer
+from scanward.layers.limits import LimitsLayer, region_told, youngest
 from scanward.layers.onion import Onion
 from scanward.layers.physics import PhysicsLayer
 from scanward.layers.ranges import acquisition_type, number_of
@@ -39,13 +40,23 @@ def forecast(onion: Onion, command: Command) -> ForecastShape | None:
     width = number_of(parameters.get("TotalCollimationWidth")) or 0.0
     dlp = max(dlp or 0.0, ctdivol * max(length or 0.0, width) / 10.0 if dlp is None else 0.0)
     known = start is not None and end is not None
+    phantom = phantom_cm(command)
     return ForecastShape(
         ctdivol,
         dlp,
-        phantom_cm(command),
+        phantom,
         min(start, end) if known and start is not None and end is not None else None,
         max(start, end) if known and start is not None and end is not None else None,
+        *_notification(onion, command, phantom),
     )
+
+
+def _notification(onion: Onion, command: Command, phantom: int) -> tuple[float | None, float | None]:
+    """Notification values of CTDIvol (mGy) and DLP (mGy.cm) as the limits layer compares with them: to be shown."""
+    limits = next((r for r in onion.rules if isinstance(r, LimitsLayer)), None)
+    name = next((name for name, cm in PHANTOM_DIAMETER_CM.items() if cm == phantom), "")
+    found = limits.notification(region_told(command), name, youngest(command)) if limits and name else None
+    return (found.ctdivol, found.dlp) if found else (None, None)
 
 
 def _believed(physics: PhysicsLayer | None, command: Command, name: str) -> float | None:

@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 
 from scanward.commands import Mode
-from scanward.config import POLICY_BOUNDS
+from scanward.config import CONTROL_BOUNDS, POLICY_BOUNDS, ControlBounds
 from scanward.guard.policy_terms import Operator, Right
 from scanward.keys import SigningKey
 
@@ -29,6 +29,7 @@ class ActKind(StrEnum):
     EMERGENCY_END = "emergency_end"
     EMERGENCY_REASON = "emergency_reason"  # say afterwards why; request is the number of the grant
     MODE = "mode"
+    CALL = "call"  # for a second person; request is the hold
 
 
 RIGHTS: Mapping[ActKind, frozenset[Right]] = {
@@ -38,6 +39,7 @@ RIGHTS: Mapping[ActKind, frozenset[Right]] = {
     ActKind.EMERGENCY_END: frozenset({Right.EMERGENCY, Right.RELEASE}),
     ActKind.EMERGENCY_REASON: frozenset({Right.EMERGENCY, Right.RELEASE}),
     ActKind.MODE: frozenset({Right.MODE}),
+    ActKind.CALL: frozenset({Right.REFUSE, Right.RELEASE}),
 }
 LOCAL_ONLY = frozenset({ActKind.MODE})  # set at the guard, never over a network
 REASONED = frozenset({ActKind.RELEASE, ActKind.EMERGENCY_REASON})  # never without saying why
@@ -92,10 +94,14 @@ def signed(act: Act, nonce: str, policy: str, key: SigningKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why an act is not believed. ``forged``: the signature does not hold, which is counted and slows down."""
+    """Why an act is not believed.
+
+    ``forged``: the signature does not hold, which is counted and slows down. ``stale``: it holds, and its nonce is old.
+    """
 
     reason: str
     forged: bool = False
+    stale: bool = False
 
 
 def doubt(
@@ -107,11 +113,14 @@ def doubt(
     today: date,
     *,
     local: bool,
+    age: float = 0.0,
+    bounds: ControlBounds = CONTROL_BOUNDS,
 ) -> Doubt | None:
-    """Why ``act`` is not believed; None when it is.
+    """Why ``act`` is not believed; None when it is. ``age`` is that of the nonce, in s on the guard's clock.
 
-    1. the operator is in the policy; 2. the signature holds over act, nonce and policy; 3. the key is still good;
-    4. the operator has the right; 5. the act may come this way; 6. a reason is given where one is needed.
+    1. the operator is in the policy; 2. the signature holds over act, nonce and policy; 3. the nonce is not too old;
+    4. the key is still good; 5. the operator has the right; 6. the act may come this way; 7. a reason is given where
+    one is needed.
     """
     operator = operators.get(act.operator)
     try:
@@ -120,6 +129,9 @@ def doubt(
         raw = b""
     if operator is None or not raw or not operator.key.verifies(raw, message(act, nonce, policy)):
         return Doubt("the signature does not hold", forged=True)  # the same words for an unknown operator
+    if not age <= bounds.nonce_seconds:
+        most = f"at most {bounds.nonce_seconds:g} s"
+        return Doubt(f"the nonce that it was signed on is {age:.0f} s old, {most}: sign again", stale=True)
     if operator.last_day is not None and today > operator.last_day:
         return Doubt(f"the key was good until {operator.last_day}")
     if not operator.rights & RIGHTS[act.kind]:

@@ -187,15 +187,21 @@ class PendingActions(GateCore):
                 "triggers": load.triggers if load else 1,
                 "motion": None if load else item.message,
                 "findings": item.findings,
+                "persons": item.persons,
             },
         )
-        self.record("hold", {"id": item.message.id, "request": item.request, "reason": finding.reason})
+        hold = {"id": item.message.id, "request": item.request, "reason": finding.reason}
+        self.record("hold", {**hold, "persons": item.persons})
 
     def _answer(self, event: Event) -> None:
         assert isinstance(event, OperatorSaid)
         item = self.head
         if event.request != item.request or event.shown != item.digest:
             self.tell("act_refused", {"request": event.request, "reason": "not what is on hold now"})
+            return
+        release = event.decision is Decision.RELEASE
+        if release and item.persons > 1 and event.before in ("", event.operator):
+            self.tell("act_refused", {"request": event.request, "reason": "two operators have to release it"})
             return
         self.record(
             "operator",
@@ -206,17 +212,19 @@ class PendingActions(GateCore):
                 "operator": event.operator,
                 "reason": event.reason,
                 "digest": item.digest,
+                "before": event.before,
             },
         )
-        if event.decision is Decision.RELEASE:
-            self._release(f"released by {event.operator}: {event.reason}")
+        if release:
+            both = f"{event.before} and {event.operator}" if event.before else event.operator
+            self._release(f"released by {both}: {event.reason}")
         else:
             self.drop_head(f"refused by the operator: {event.reason}")
 
     def _hold_late(self, _: Event) -> None:
         if not self._late():
             return
-        if self.rules.unsafe_release_without_operator:
+        if self.rules.unsafe_release_without_operator and self.head.persons == 1:
             self._release("no operator answered (unsafe_release_without_operator)")
         else:
             self.drop_head(f"no operator answered within {self.rules.hold_seconds:g} s", again=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scanward.commands import (
     LEARNED_LAYERS,
@@ -26,8 +26,9 @@ from scanward.commands import (
 )
 from scanward.commands.wire import Axis, Element, Load, Motion
 from scanward.config import POLICY_BOUNDS
-from scanward.guard.events import Caps, Envelope, Finding, Forecast, GateRules, ModeRules
+from scanward.guard.events import Caps, Envelope, Finding, Forecast, GateRules, ModeRules, Objected
 from scanward.guard.ledger import Ledger, repeated
+from scanward.guard.objections import objected
 from scanward.guard.policy_terms import (
     ADULT,
     GRAVITY,
@@ -38,6 +39,7 @@ from scanward.guard.policy_terms import (
     ModePolicy,
     Operator,
     Times,
+    TwoPersons,
 )
 from scanward.guard.profile import AxisRange, DeviceProfile
 
@@ -62,6 +64,7 @@ class Policy:
     interventional: Interventional | None = None
     runtime: Mapping[str, Envelope] = field(default_factory=dict)
     motion: Mapping[Axis, AxisRange] = field(default_factory=dict)
+    two_persons: TwoPersons | None = None
     unsafe_shadow: bool = False
     unsafe_release_without_operator: bool = False
     unsafe_emergency_without_log: bool = False
@@ -78,7 +81,7 @@ class Policy:
         whole chain. An answer that is missing or incomplete is a HALT: no layer, no release.
         """
         findings = [
-            self._finding(element, answers[i] if i < len(answers) else None, mode)
+            self._finding(element, answers[i] if i < len(answers) else None, mode, len(load.chain))
             for i, element in enumerate(load.chain)
         ]
         return self._with_caps(load, findings, mode, ledgers)
@@ -118,7 +121,7 @@ class Policy:
             return Finding(Verdict.ALERT, LayerName.LIMITS, (motion.axis,), reason)
         return Finding(Verdict.RELEASE)
 
-    def _finding(self, element: Element, answer: ElementAnswer | None, mode: Mode) -> Finding:
+    def _finding(self, element: Element, answer: ElementAnswer | None, mode: Mode, elements: int) -> Finding:
         excess = self.profile.excess(element.command)
         if excess:
             return Finding(
@@ -130,16 +133,24 @@ class Policy:
         forecast = _larger(own, answer.forecast)
         causes = tuple(_causes(answer, self.modes[mode]))
         worst = max(causes, key=lambda c: (c.form, GRAVITY[c.verdict]), default=None)
+        # What a chain is held for may be another of its elements: what is said of this one is shown beside it.
+        found = Finding(
+            Verdict.RELEASE,
+            p_value=answer.p_value,
+            forecast=forecast,
+            persons=2 if self.two_persons and _severe(self.two_persons, causes, answer.p_value) else 1,
+            objections=objected(answer, elements),
+            notification=answer.notification,
+        )
         if worst is None or worst.verdict is Verdict.RELEASE:
-            return Finding(Verdict.RELEASE, p_value=answer.p_value, forecast=forecast)
-        return Finding(
-            worst.verdict,
-            worst.layer,
-            _fields(worst.objections),
-            worst.reason or reason_of(worst.objections),
-            answer.p_value,
-            worst.form,
-            forecast,
+            return found
+        return replace(
+            found,
+            verdict=worst.verdict,
+            layer=worst.layer,
+            fields=_fields(worst.objections),
+            reason=worst.reason or reason_of(worst.objections),
+            form=worst.form,
         )
 
     # --- caps
@@ -160,7 +171,9 @@ class Policy:
         doses = repeated(tuple(f.forecast for f in findings), max(load.triggers, 1))
         alert, absolute = self.caps(mode, min((youngest(e.command) for e in load.chain), default=ADULT))
         session = self.interventional if load.triggers > 1 else None
-        worse = ""
+        factor = self.two_persons.dose_factor if self.two_persons else math.inf
+        far = _times(alert, factor) if math.isfinite(factor) else None
+        worse, persons = "", 1
         for ledger in ledgers or (Ledger(),):
             if over := ledger.over(doses, absolute):
                 reason = f"absolute cap: {over}"
@@ -169,6 +182,7 @@ class Policy:
                 )
             if over := ledger.over(doses, alert):
                 worse = f"{mode} cap: {over}"
+                persons = 2 if far is not None and ledger.over(doses, far) else persons
         # The tube at its limit throughout must still stay under what nobody may pass, each element by itself.
         for element in load.chain:
             if over := Ledger().over((self.profile.forecast(element.command, worst=True),), absolute):
@@ -187,6 +201,7 @@ class Policy:
             findings = list(
                 _worsened(findings, Finding(Verdict.ALERT, LayerName.LIMITS, ("CTDIvol",), worse))
             )
+            findings[0] = replace(findings[0], persons=max(persons, findings[0].persons))
         return tuple(findings)
 
     # --- rules for the gate
@@ -236,6 +251,26 @@ class _Cause:
     objections: tuple[Objection, ...] = ()
     reason: str = ""
     form: bool = False
+    dispute: bool = False
+
+
+def _severe(rules: TwoPersons, causes: Sequence[_Cause], p_value: float | None) -> bool:
+    """Whether two have to release what ``causes`` hold. No number is no small one: it holds for one operator."""
+    if p_value is not None and p_value < rules.p_value_below:
+        return True
+    alerts = (cause for cause in causes if cause.verdict is Verdict.ALERT)
+    return any(
+        any(one.field in rules.disputes for one in cause.objections)
+        if cause.dispute
+        else cause.layer in rules.layers
+        for cause in alerts
+    )
+
+
+def _times(caps: Caps, factor: float) -> Caps:
+    return Caps(
+        {p: factor * cap for p, cap in caps.ctdivol.items()}, {p: factor * cap for p, cap in caps.dlp.items()}
+    )
 
 
 def _causes(answer: ElementAnswer, mode: ModePolicy) -> Iterator[_Cause]:
@@ -258,7 +293,7 @@ def _causes(answer: ElementAnswer, mode: ModePolicy) -> Iterator[_Cause]:
         if halts:
             return  # what is not even well-formed was not shown to the other layers
     if answer.disputed:
-        yield _Cause(mode.dispute, LayerName.CONTEXT_SENSITIVE, answer.disputed)
+        yield _Cause(mode.dispute, LayerName.CONTEXT_SENSITIVE, answer.disputed, dispute=True)
     for layer in LEARNED_LAYERS:
         if layer not in said:
             yield _Cause(Verdict.HALT, layer, reason=f"the judge gave no opinion of layer {layer}")
@@ -289,12 +324,19 @@ def _worsened(findings: Sequence[Finding], other: Finding) -> tuple[Finding, ...
     first = findings[0]
     if GRAVITY[first.verdict] >= GRAVITY[other.verdict] and (first.form or not other.form):
         return tuple(findings)
-    return (
-        Finding(
-            other.verdict, other.layer, other.fields, other.reason, first.p_value, other.form, first.forecast
-        ),
-        *findings[1:],
+    said = Objected(
+        ", ".join(other.fields), None, "", other.reason, LayerName.LIMITS, other.verdict.value, 0.0
     )
+    worse = replace(
+        first,
+        verdict=other.verdict,
+        layer=other.layer,
+        fields=other.fields,
+        reason=other.reason,
+        form=other.form,
+        objections=(said, *first.objections),
+    )
+    return (worse, *findings[1:])
 
 
 def _larger(own: Forecast, told: Forecast | None) -> Forecast:

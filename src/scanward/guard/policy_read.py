@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from scanward.commands import LEARNED_LAYERS, RULE_LAYERS, Device, LayerName, Mode, Severity, Verdict
+from scanward.commands import (
+    FIELDS,
+    LEARNED_LAYERS,
+    RULE_LAYERS,
+    Device,
+    Group,
+    LayerName,
+    Mode,
+    Severity,
+    Verdict,
+)
 from scanward.commands.wire import Axis
 from scanward.config import POLICY_BOUNDS, PolicyBounds
 from scanward.errors import KeyFileError, PolicyError
@@ -29,6 +39,7 @@ from scanward.guard.policy_terms import (
     Operator,
     Right,
     Times,
+    TwoPersons,
 )
 from scanward.guard.profile import AxisRange, DeviceProfile
 from scanward.guard.profile_read import device_of, envelopes, head, refuse_other
@@ -99,6 +110,7 @@ def parse_policy(
     modes = _modes(top.section("modes", needed=True), weak, bounds)
     emergency = _emergency(top.section("emergency", needed=True), operators, weak, bounds)
     session = _interventional(top.section("interventional"), bounds) if "interventional" in top else None
+    two = _two_persons(top.section("two_persons"), operators) if "two_persons" in top else None
     runtime = _runtime(top.section("runtime"), profile)
     motion = _motion(top.section("motion"), profile)
     flags = {
@@ -107,7 +119,7 @@ def parse_policy(
     }
     top.done()
     return Policy(
-        name, version, digest, device, profile, operators, modes, times, emergency, session, runtime, motion,
+        name, version, digest, device, profile, operators, modes, times, emergency, session, runtime, motion, two,
         **flags, weakenings=tuple(weak),
     )  # fmt: skip
 
@@ -341,6 +353,34 @@ def _interventional(section: Section, bounds: PolicyBounds) -> Interventional:
     )
     section.done()
     return session
+
+
+def _two_persons(section: Section, operators: Mapping[str, Operator]) -> TwoPersons:
+    names = section.texts("layers", ())
+    unknown = [name for name in names if name not in list(LayerName)]
+    if unknown:
+        raise section.fail(f"{unknown[0]!r} is no layer", "layers", f"use of {', '.join(LayerName)}")
+    rules = TwoPersons(
+        frozenset(LayerName(name) for name in names),
+        frozenset(section.texts("disputes", ())),
+        section.number("p_value_below", 0.0, low=0.0, high=1.0),
+        section.number("dose_factor", math.inf, low=1.0, high=1000.0),
+    )
+    section.done()
+    known = {name for name, field in FIELDS.items() if field.group in (Group.PATIENT, Group.OBJECTIVE)}
+    if strange := sorted(rules.disputes - known - {"PatientID"}):
+        todo = "name parts of the context, e.g. PatientID, PatientAge"
+        raise section.fail(f"nobody tells {strange[0]!r}", "disputes", todo)
+    if rules == TwoPersons():
+        raise section.fail("nothing needs two persons", None, "say what does, or take the table out")
+    able = [o.id for o in operators.values() if Right.RELEASE in o.rights]
+    if len(able) < 2:
+        raise section.fail(
+            f"{len(able) or 'no'} operator may release: what needs two would always be refused",
+            None,
+            'give a second operator may = ["release"], or take the table out',
+        )
+    return rules
 
 
 def _runtime(section: Section, profile: DeviceProfile) -> dict[str, Envelope]:

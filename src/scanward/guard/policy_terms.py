@@ -9,7 +9,7 @@ from datetime import date
 from enum import StrEnum
 
 from scanward.commands import LayerName, Objection, Opinion, Severity, Verdict
-from scanward.guard.events import Forecast
+from scanward.guard.events import Forecast, Notification
 from scanward.keys import VerifyKey
 
 GRAVITY = {Verdict.RELEASE: 0, Verdict.ALERT: 1, Verdict.HALT: 2}
@@ -84,6 +84,28 @@ class Interventional:
 
 
 @dataclass(frozen=True, slots=True)
+class TwoPersons:
+    """Which holds one operator alone does not release.
+
+    Attributes
+    ----------
+    layers : frozenset of LayerName
+        An alert of one of these layers (a learned one: where it is the one to blame).
+    disputes : frozenset of str
+        Sources of the context disagree on one of these parts (PatientID: the worklist has it for another patient).
+    p_value_below : float
+        The calibrated number lies below; 0 for never.
+    dose_factor : float
+        Delivered plus loaded is more than so many times an alert cap; infinite for never.
+    """
+
+    layers: frozenset[LayerName] = frozenset()
+    disputes: frozenset[str] = frozenset()
+    p_value_below: float = 0.0
+    dose_factor: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class EmergencyRules:
     """Emergency access.
 
@@ -139,3 +161,4 @@ class ElementAnswer:
     within_budget: bool | None = None
     disputed: tuple[Objection, ...] = ()
     forecast: Forecast | None = None
+    notification: Notification | None = None

@@ -62,9 +62,18 @@ def for_device(text: str, device: Device) -> str:
 
 
 def with_operators(text: str, people: Mapping[str, str]) -> str:
-    """The policy template with these operators (id to key in hexadecimal digits) in place of its example."""
+    """The policy template with these operators (id to key in hexadecimal digits) in place of its example.
+
+    From two on, what one of them alone does not release is switched on.
+    """
     if not people:
         return text
+    if len(people) > 1:
+        text = re.sub(
+            r"(?m)^# \[two_persons\]\n(?:# \w+ = .*\n)+",
+            lambda m: m[0].replace("# ", "", 1).replace("\n# ", "\n"),
+            text,
+        )
     start = text.index("[operators.anna]")
     end = text.index("# --- how long")
     tables = "".join(

@@ -24,6 +24,7 @@ from scanward.errors import DecodeError, LinkError
 from scanward.guard import events
 from scanward.guard.core import GateView
 from scanward.guard.events import Ask, Close, Drop, Effect, Event, Log, Record, SendGantry, SendHost, Tell
+from scanward.guard.examination import Course, Names, course_of
 from scanward.guard.gate import Gate
 from scanward.guard.ipc import Answer, Failed, Question, Ready, element_answer
 from scanward.guard.policy import Policy
@@ -81,6 +82,12 @@ class Desk(Protocol):
     def told(self, kind: str, data: Mapping[str, Any]) -> None:
         """News for operators; never blocks."""
 
+    def settled(self) -> None:
+        """What the gate made of an event is out."""
+
+    def renew(self) -> None:
+        """Something of the examination is known better; never blocks."""
+
     def tick(self) -> None:
         """Once a second."""
 
@@ -134,6 +141,7 @@ class Relay:
         self.lookup: Lookup | None = None
         self.doses: Doses | None = None
         self.observe: Callable[[Effect], None] | None = None
+        self.names = Names()
         self._link = link
         self._crashed = crashed
         self._bounds = bounds
@@ -164,6 +172,8 @@ class Relay:
                 for effect in self.gate.handle(self._events.popleft(), self._loop.time()):
                     self._do(effect)
             self._schedule()
+            if self.desk is not None and not self._dead:
+                self.desk.settled()
         except Exception as error:  # noqa: BLE001 - whatever it is: both links fall, and the process ends
             self.crash(error)
         finally:
@@ -244,15 +254,8 @@ class Relay:
     def judge_ready(self, ready: Ready) -> None:
         """A judge: what was armed by another bundle is void."""
         self._judge_trouble = ""
-        self._note(
-            "judge_ready",
-            {
-                "bundle": ready.digest,
-                "version": ready.version,
-                "budget": ready.budget,
-                "seconds": ready.seconds,
-            },
-        )
+        facts = {"bundle": ready.digest, "version": ready.version, "budget": ready.budget}
+        self._note("judge_ready", {**facts, "seconds": ready.seconds})
         if self._bundle not in ("", ready.digest):
             self.handle(events.Changed(events.Bound.BUNDLE, ready.digest))
         self._bundle = ready.digest
@@ -322,6 +325,15 @@ class Relay:
         if self.audit is not None:
             self.audit.note(payload(kind, 0, data), reserved=reserved)
 
+    def course(self) -> Course | None:
+        """The examination that was loaded last, with the names that worklist or host told; None for none."""
+        return course_of(self.gate, self._parts, self.names)
+
+    def forget(self) -> None:
+        """Know no names any more, and no last load: nobody has worked here for a while."""
+        self.names.forget()
+        self.gate.latest = None
+
     # --- what the guard knows by itself
 
     def delivered(self, event: events.Delivered, *, loading: bool = False) -> None:
@@ -334,6 +346,12 @@ class Relay:
         """News of a source: recorded and shown."""
         self._note(kind, data)
 
+    def labelled(self, examination: str, label: Mapping[str, str]) -> None:
+        """How the worklist names an examination and its patient: for screens, in memory alone."""
+        self.names.told(examination, label)
+        if self.desk is not None:
+            self.desk.renew()
+
     def know(self, examination: str, parts: Mapping[str, list[dict[str, Any]]]) -> None:
         """Context from the guard's own sources (worklist, localizer, operator): judged with, and binding."""
         if self._parts.get(examination) == dict(parts):
@@ -341,6 +359,8 @@ class Relay:
         self._parts[examination] = dict(parts)
         while len(self._parts) > self._bounds.contexts:
             del self._parts[next(iter(self._parts))]
+        if self.desk is not None:
+            self.desk.renew()
         if self.gate.emergency:
             return  # judged with from now on; what emergency access released is not taken back for it
         digest = hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()

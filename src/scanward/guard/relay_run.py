@@ -210,6 +210,8 @@ class Guard:
             self.recorder = Recorder(recordings, config.device, time.time, failed)
             self.relay.observe = self.recorder.observe
         self.context: ContextClient | None = None
+        if isinstance(link, StreamLink):
+            self.relay.names.reveal = link.reveal
         if config.worklist is not None and isinstance(link, StreamLink):
             asked = config.worklist
             if asked.wait_s > 0.5 * policy.times.judge_seconds:

@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 _WILD = frozenset("*?\\")  # PS3.4 C.2.2.2.4: wildcards, and the separator of lists
 _REQUESTED = "RequestedProcedureDescription"
+_ACCESSION = "AccessionNumber"
+_LABEL = (_ACCESSION, "PatientName", "PatientID")
 _MAX_KEY = 64  # characters; LO and UI have no more
+_MAX_LABEL = 200  # characters; PN has 64 in each of three spellings (PS3.5 table 6.2-1)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the worklist says: context parts of source WORKLIST, or none and why.
 
+    ``label`` names patient and request (AccessionNumber, PatientName, PatientID): for screens, and for nothing else.
     ``stranger``: it has the examination for another patient; ``down``: it could not be asked, or did not answer
     with entries.
     """
@@ -42,6 +46,7 @@ class Answer:
     reason: str = ""
     stranger: bool = False
     down: bool = False
+    label: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Worklist:
@@ -101,7 +106,8 @@ class Worklist:
         owner = self._of_study({"StudyInstanceUID": asked}, today)
         if owner.matches:  # none of them of this patient, or they would have come first
             return Answer({}, owner.matches, "the examination is another patient's", stranger=True)
-        return replace(found, parts={n: t for n, t in found.parts.items() if n != _REQUESTED})
+        parts = {n: t for n, t in found.parts.items() if n != _REQUESTED}
+        return replace(found, parts=parts, label={n: t for n, t in found.label.items() if n != _ACCESSION})
 
     def _of_study(self, keys: dict[str, str], today: str) -> Answer:
         """Of entries that name the examination; the others are what a worklist sends that does not match it."""
@@ -140,6 +146,7 @@ def _query(keys: Mapping[str, str]) -> pydicom.Dataset:
     query = Dataset()
     for name in (
         "AccessionNumber",
+        "PatientName",
         "PatientID",
         "PatientBirthDate",
         "PatientSex",
@@ -166,6 +173,8 @@ def answer_of(matches: list[pydicom.Dataset], keys: Mapping[str, str], today: st
             return Answer({}, count, "the worklist answered about somebody else")
     if len({text_of(match, "PatientID") for match in matches}) > 1:
         return Answer({}, count, "the entries are of several patients")
+    label = {name: {text_of(match, name) for match in matches} for name in _LABEL}
+    named = {n: " ".join(found.pop().split())[:_MAX_LABEL] for n, found in label.items() if len(found) == 1}
     told: dict[str, list[Value]] = {}
     for match in matches:
         for name, value in _parts(match, today).items():
@@ -173,7 +182,8 @@ def answer_of(matches: list[pydicom.Dataset], keys: Mapping[str, str], today: st
     agreed = {name: values[0] for name, values in told.items() if len(set(values)) == 1}
     differing = sorted(set(told) - set(agreed))
     reason = f"the entries differ in {', '.join(differing)}" if differing else ""
-    return Answer({n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}, count, reason)
+    parts = {n: (Told(v, Source.WORKLIST),) for n, v in agreed.items()}
+    return Answer(parts, count, reason, label={n: text for n, text in named.items() if text})
 
 
 def _parts(match: pydicom.Dataset, today: str) -> dict[str, Value]:
