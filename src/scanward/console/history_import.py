@@ -160,6 +160,7 @@ class Importer:
             }
             changed |= {name: getattr(course, name) for name in ("life", "mode", "budget", "bundle")}
             changed |= {
+                "fresh": json.dumps(batch.place.fresh),
                 "recent": json.dumps(course.recent),
                 "findings": json.dumps(findings[: self._bounds.findings]),
                 "read_at": now,
@@ -172,7 +173,8 @@ class Importer:
 
 
 def _place(row: sqlite3.Row) -> Place:
-    return Place(row["log_id"], row["segment"], row["offset"], row["seq"], row["head"], row["durable"])
+    fresh = tuple((seq, name) for seq, name in json.loads(row["fresh"]))
+    return Place(row["log_id"], row["segment"], row["offset"], row["seq"], row["head"], row["durable"], fresh)
 
 
 def _merged(known: list[dict[str, Any]], new: Sequence[Finding], now: float) -> list[dict[str, Any]]:

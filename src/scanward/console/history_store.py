@@ -65,6 +65,7 @@ CREATE TABLE logs (
     seq INTEGER NOT NULL,
     head BLOB NOT NULL,
     durable INTEGER NOT NULL,
+    fresh TEXT NOT NULL DEFAULT '[]',
     first_seq INTEGER NOT NULL,
     life INTEGER NOT NULL DEFAULT 0,
     mode TEXT NOT NULL DEFAULT 'CLINICAL',

@@ -8,6 +8,7 @@ before is not read again, so that `verify` is still to be run, and it says more.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,12 +31,16 @@ from scanward.config import HISTORY_BOUNDS, HistoryBounds
 from scanward.errors import DecodeError, InputError
 from scanward.keys import VerifyKey
 
-_AGAIN: Final = Reason.SYNC_FAILED  # such a segment says again, under the same numbers, what was written last
+_FRESH: Final = 4096  # records remembered that are not known to be durable; one group of the writer has fewer
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """After record ``seq`` (hash ``head``), at byte ``offset`` of ``segment``; ``durable`` is known to be on disk."""
+    """After record ``seq`` (hash ``head``), at byte ``offset`` of ``segment``.
+
+    ``durable`` is known to be on disk. ``fresh`` are the records after it that were read, (seq, what tells it from all
+    others): when a write fails, the writer says them again in a new segment, maybe under other numbers.
+    """
 
     log_id: str
     segment: str
@@ -43,6 +48,7 @@ class Place:
     seq: int
     head: bytes
     durable: int = 0
+    fresh: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +184,18 @@ class Tail:
         start = batch.place
         seq, head, end, durable = start.seq, start.head, start.offset, start.durable
         damaged: int | None = None
+        known = {name for _, name in start.fresh}
+        read: list[Frame] = []
         for item in scan(data, 0, start.head):
             if limit is not None and seq >= limit:
                 break
             if not isinstance(item, Frame):
                 damaged = None if isinstance(item, Unused) else start.offset + item.offset
                 continue
-            if len(batch.entries) >= most:
+            if len(read) >= most:
                 batch.more = True
                 break
+            read.append(item)
             if damaged is not None:
                 self._find(
                     batch, 3, "no record can be read here", damaged, seq + 1, max(seq + 1, item.seq - 1)
@@ -195,12 +204,16 @@ class Tail:
             self._checked(batch, item, start.offset, seq, head)
             seq, head, end = max(seq, item.seq), item.hash, start.offset + item.end
             durable = max(durable, min(item.durable, seq))
-            if item.kind != Kind.CHECKPOINT:
+            if item.kind != Kind.CHECKPOINT and not (known and _identity(item) in known):
                 batch.entries.append(Entry(item.seq, item.kind, item.moment.wall_ns / 1e9, item.payload))
         if limit is not None and not batch.more and seq < limit:
             self._find(batch, 3, "records are missing at the end of the segment", end, seq + 1, limit)
             seq = limit
-        batch.place = replace(start, offset=end, seq=seq, head=head, durable=durable)
+        fresh = [(number, name) for number, name in start.fresh if number > durable]
+        fresh += [(frame.seq, _identity(frame)) for frame in read if frame.seq > durable]
+        batch.place = replace(
+            start, offset=end, seq=seq, head=head, durable=durable, fresh=tuple(fresh[-_FRESH:])
+        )
 
     def _checked(self, batch: Batch, frame: Frame, base: int, seq: int, head: bytes) -> None:
         where = base + frame.offset
@@ -247,19 +260,8 @@ class Tail:
         if header.reason is Reason.BROKEN:
             what = f"the writer found the log damaged after record {header.previous_seq}"
             self._find(batch, 3, what, 0, header.previous_seq + 1, header.first_seq - 1, later.name)
-        batch.place = self._past(later, front, place.seq) if header.reason is _AGAIN else front
+        batch.place = replace(front, durable=min(place.durable, front.seq), fresh=place.fresh)
         batch.more = True
-
-    def _past(self, segment: Segment, front: Place, skip: int) -> Place:
-        """The place after record ``skip`` of a segment that says again what was read already."""
-        if skip <= front.seq:
-            return front
-        place = front
-        for item in scan(segment.data(), SEGMENT_BYTES, segment.header.hash):
-            if not isinstance(item, Frame) or item.seq > skip:
-                break
-            place = replace(place, offset=item.end, seq=item.seq, head=item.hash, durable=item.durable)
-        return place
 
     def _lost(self, batch: Batch, data: bytes, later: list[Segment]) -> Batch:
         """The place is not there any more: archived, cut by a power cut, an older copy, or changed."""
@@ -286,6 +288,12 @@ class Tail:
     ) -> None:
         found = Finding(step, what, segment or batch.place.segment, offset, first, max(first, last))
         batch.findings.append(found)
+
+
+def _identity(frame: Frame) -> str:
+    """What a record keeps when it is written again: both its times, its kind, what it says."""
+    told = f"{frame.moment.monotonic_ns} {frame.moment.wall_ns} {frame.kind} ".encode() + frame.payload
+    return hashlib.sha256(told).hexdigest()[:24]
 
 
 def _front(segment: Segment) -> Place:
