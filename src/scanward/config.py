@@ -148,6 +148,7 @@ class ControlBounds:
     network_clients: int = 16  # of these, by TLS: the network can never crowd out the guard's own terminal
     queue_bytes: int = 1 << 20  # bytes that wait for a client that reads slowly; then it is cut
     handshake_seconds: float = 5.0  # s for TLS
+    handshakes: float = 20.0  # TLS handshakes begun in a second; each takes some 1 ms of the relay
     idle_seconds: float = 90.0  # s without a line; a client sends a ping each 30 s
     wrong: int = 5  # wrong signatures of one connection; then it ends
     wrong_seconds: float = 1.0  # s that a denial waits after the first wrong signature; doubled each time

@@ -77,7 +77,8 @@ def saying(as_json: bool) -> Callable[[dict[str, Any]], None]:
             click.echo(json.dumps(facts))
         elif facts.get("ready"):
             where = f"port {facts['port']}" if facts["port"] else facts["link"]
-            click.echo(f"ready: hosts connect to {where}; operators to {escape(facts['control'])}")
+            elsewhere = f"; consoles to port {facts['control_port']}" if facts.get("control_port") else ""
+            click.echo(f"ready: hosts connect to {where}; operators to {escape(facts['control'])}{elsewhere}")
         else:
             told = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "ended")
             click.echo(f"ended: {told}")

@@ -62,9 +62,15 @@ class AuditConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """``[control]``: the socket that operators' terminals connect to."""
+    """``[control]``: the socket that operators' terminals connect to, and where consoles elsewhere do.
+
+    ``listen`` None: nowhere. With it, ``tls`` and ``pins`` say who we are and who a console may be.
+    """
 
     socket: Path
+    listen: tuple[str, int] | None = None
+    tls: TlsFiles | None = None
+    pins: Pins = field(default_factory=Pins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +381,17 @@ class _Reader:
 
     def control(self, section: Section) -> ControlConfig:
         """[control]."""
-        found = ControlConfig(self.path(section, "socket", "run/control.sock"))
+        socket = self.path(section, "socket", "run/control.sock")
+        if "listen" not in section:
+            section.done()  # the keys of TLS without it are unknown ones
+            return ControlConfig(socket)
+        tls = TlsFiles(
+            self.path(section, "certificate"),
+            self.path(section, "key"),
+            self.path(section, "authority"),
+            self.path(section, "crl", None),
+        )
+        found = ControlConfig(socket, _address(section, "listen", least=0), tls, self._pins(section, tls))
         section.done()
         return found
 

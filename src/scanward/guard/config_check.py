@@ -50,7 +50,7 @@ def _looks(config: GuardConfig) -> Iterator[Look]:
     if config.worklist is not None:
         yield _look("worklist", lambda: _worklist(config))
     yield _look("audit log", lambda: _audit(config))
-    yield _look("control", lambda: _socket("control", config.control.socket))
+    yield _look("control", lambda: _control(config))
     doses = config.doses
     if doses is not None:
         yield _look("doses", lambda: _socket("doses", doses))
@@ -165,6 +165,23 @@ def _audit(config: GuardConfig) -> Look:
     warning = "" if audit.witness else "no witness: whoever owns this machine can shorten the log unseen"
     _writable(audit.folder)
     return Look("audit log", facts, warning)
+
+
+def _control(config: GuardConfig) -> Look:
+    found, control = _socket("control", config.control.socket), config.control
+    if control.listen is None or control.tls is None:
+        return found
+    server_context(control.tls, keys.passphrase_from_environment())
+    own = certificate_facts(control.tls.certificate)
+    refuse_expired(own, control.tls.certificate)
+    facts = {
+        **found.facts,
+        "consoles connect to": "{}:{}".format(*control.listen),
+        "our certificate": f"{', '.join(own.names)}, until {own.not_after:%Y-%m-%d}",
+        "consoles": sorted(control.pins.names | control.pins.fingerprints),
+    }
+    days = (own.not_after - datetime.now(UTC)).days
+    return Look("control", facts, f"our certificate ends in {days} days" if days < SOON_DAYS else "")
 
 
 def _socket(name: str, path: Path) -> Look:

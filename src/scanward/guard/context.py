@@ -19,7 +19,13 @@ import msgspec
 from scanward import keys
 from scanward.config import CONTEXT_BOUNDS, DICOM_BOUNDS
 from scanward.errors import ScanwardError
-from scanward.guard.context_client import ContextAnswer, ContextPart, ContextQuestion, ContextSettings
+from scanward.guard.context_client import (
+    ContextAnswer,
+    ContextLabel,
+    ContextPart,
+    ContextQuestion,
+    ContextSettings,
+)
 from scanward.guard.ipc import Frames, framed
 from scanward.links.dicom_worklist import Worklist
 from scanward.transport.dicom import Caller, Peer
@@ -65,7 +71,7 @@ def answer(worklist: Worklist, question: ContextQuestion, today: str) -> Context
     # A reason is recorded, so it repeats no identifier. The label goes to screens alone (`examination.Names`).
     named = any(each and each in found.reason for each in (question.study, question.patient))
     reason = "it cannot be used" if named else found.reason
-    label = {} if found.stranger else dict(found.label)
+    label = ContextLabel(**found.label) if found.label and not found.stranger else None
     return ContextAnswer(question.number, ANOTHER if found.stranger else parts, reason, found.down, label)
 
 

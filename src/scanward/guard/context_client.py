@@ -51,6 +51,17 @@ class ContextPart(_Shape, frozen=True):
     source: Literal["worklist", "host"]
 
 
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class ContextLabel(_Shape, frozen=True):
+    """How the worklist names an examination and its patient; "" where it does not."""
+
+    AccessionNumber: _Text = ""
+    PatientName: _Text = ""
+    PatientID: _Text = ""
+
+
 class ContextAnswer(_Shape, frozen=True):
     """Parts of the context in the shape of a command's, or none and why. Number 0: of no question.
 
@@ -61,9 +72,7 @@ class ContextAnswer(_Shape, frozen=True):
     parts: dict[str, list[ContextPart]] = {}
     reason: str = ""
     down: bool = False
-    label: dict[
-        Literal["AccessionNumber", "PatientName", "PatientID"], Annotated[str, msgspec.Meta(max_length=256)]
-    ] = {}
+    label: ContextLabel | None = None
 
 
 class ContextListener(Protocol):
@@ -190,8 +199,9 @@ class ContextClient:
         }
         overdue = self._overdue.pop(said.number, "")
         examination = self._open[said.number][0] if said.number in self._open else overdue
-        if examination and said.label:
-            self._listener.labelled(examination, {**said.label})
+        if examination and said.label is not None:
+            told_by_it = msgspec.structs.asdict(said.label)
+            self._listener.labelled(examination, {n: text for n, text in told_by_it.items() if text})
         if said.number in self._open:
             self._close(said.number, parts, reason)
         elif overdue and parts:

@@ -16,17 +16,19 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from scanward.config import CONTROL_BOUNDS, ControlBounds
+from scanward.config import CONTROL_BOUNDS, TCP_BOUNDS, ControlBounds
 from scanward.errors import DecodeError, LinkError
 from scanward.guard.control_desk import ControlDesk
 from scanward.guard.control_lines import PROTOCOL, ActLine, PingLine, decode, encode
 from scanward.guard.local_socket import unix_socket
 from scanward.guard.operators import ActKind, Doubt, doubt
+from scanward.transport.tcp import LineServer
+from scanward.transport.tls import Pins
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
 Recorder = Callable[[str, Mapping[str, object]], None]
@@ -82,6 +84,9 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._doors: list[LineServer] = []
+        self._turned_away: deque[float] = deque()
+        self._unnamed = 0  # strangers turned away that were not recorded one by one
         self._socket: Path | None = None
         self._numbers = 0
         self._events = 0
@@ -104,30 +109,42 @@ class ControlServer:
             await asyncio.start_unix_server(self._local, sock=sock, limit=self._bounds.line_bytes)
         )
 
-    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
-        """Listen with TLS, client certificates required; returns the port. LinkError when it cannot."""
+    async def listen_tls(
+        self, host: str, port: int, context: ssl.SSLContext, pins: Pins | None = None
+    ) -> int:
+        """Listen with TLS, client certificates required; returns the port.
+
+        ``pins`` say whose certificates count; None: any that the authority signed. Handshakes are paced, so that
+        strangers at this door do not keep the relay from its link.
+
+        Raises
+        ------
+        LinkError
+            When it cannot.
+        """
         if context.verify_mode is not ssl.CERT_REQUIRED:
             raise LinkError("without client certificates", f"{host}:{port}", "require them")
-        try:
-            server = await asyncio.start_server(
-                self._network,
-                host,
-                port,
-                ssl=context,
-                ssl_handshake_timeout=self._bounds.handshake_seconds,
-                limit=self._bounds.line_bytes,
-            )
-        except OSError as error:
-            raise LinkError(
-                f"cannot listen: {error.strerror}", f"{host}:{port}", "choose another port"
-            ) from error
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        loop, bounds = asyncio.get_running_loop(), self._bounds
+
+        async def entered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._network(reader, writer, pins)
+
+        def made() -> asyncio.Protocol:
+            reader = asyncio.StreamReader(limit=bounds.line_bytes, loop=loop)
+            return asyncio.StreamReaderProtocol(reader, entered, loop=loop)
+
+        paced = replace(TCP_BOUNDS, handshake_s=bounds.handshake_seconds, handshakes_s=bounds.handshakes)
+        server = LineServer(made, self, context, paced)
+        await server.start(host, port)
+        self._doors.append(server)
+        return server.port
 
     async def close(self) -> None:
         """Cut everybody off and take the socket away."""
         for server in self._servers:
             server.close()
+        for door in self._doors:
+            await door.close()
         for client in list(self._clients.values()):
             self._cut(client)
         for task in list(self._tasks):
@@ -177,9 +194,34 @@ class ControlServer:
             self._cut(same[0])  # a terminal that hangs must not keep its owner out
         await self._admitted(client, reader)
 
-    async def _network(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def wrong(self, connection: object, reason: str, data: bytes) -> None:
+        """`transport.tcp.Doorkeeper`: somebody has no certificate of ours."""
+        self._turn_away(reason)
+
+    def _turn_away(self, reason: str) -> None:
+        """Recorded one by one, and in a flood by their number."""
+        now = self._now()
+        self._turned_away.append(now)
+        while self._turned_away[0] < now - 60.0:
+            self._turned_away.popleft()
+        if len(self._turned_away) > self._bounds.wrong_records:
+            self._turned_away.pop()
+            self._unnamed += 1
+            return
+        more, self._unnamed = self._unnamed, 0
+        self._record("control_stranger", {"reason": reason[:300], "more": more})
+
+    async def _network(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pins: Pins | None
+    ) -> None:
         peer = writer.get_extra_info("peername")
         client = self._new(writer, local=False, user="", peer=f"{peer[0]}:{peer[1]}" if peer else "")
+        seen = writer.get_extra_info("ssl_object")
+        refusal = "" if pins is None else pins.refusal(seen) if seen else "the peer does not speak TLS"
+        if refusal:
+            self._turn_away(f"{client.peer}: {refusal}")
+            self._cut(client)
+            return
         if sum(not c.local for c in self._clients.values()) >= self._bounds.network_clients:
             self._note("control_cut", client, reason="too many network clients")
             self._cut(client)

@@ -21,6 +21,7 @@ from scanward.guard.arming import chain_digest
 from scanward.guard.config import GuardConfig
 from scanward.guard.control import ControlServer
 from scanward.guard.control_desk import ControlDesk
+from scanward.guard.control_open import open_control
 from scanward.guard.dicom_audit import DurableRecorder
 from scanward.guard.dicom_config import DicomSettings
 from scanward.guard.dicom_service import DicomService
@@ -150,9 +151,8 @@ async def run(config: GuardConfig, settings: DicomSettings, say: Callable[[str],
         "ControlDesk", DicomDesk(found.policy, holding)
     )  # the three things that the server asks of it
     control = ControlServer(desk, record, lambda: datetime.now(UTC).date())
-    config.control.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        await control.listen_locally(config.control.socket)
+        await open_control(control, config.control)
         with _feed(settings, recorder) as feed:
             service = DicomService(
                 settings,

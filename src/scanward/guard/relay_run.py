@@ -26,6 +26,7 @@ from scanward.guard.config import GuardConfig, WorklistConfig
 from scanward.guard.context_client import ContextClient, ContextSettings
 from scanward.guard.control import ControlServer
 from scanward.guard.control_desk import ControlDesk
+from scanward.guard.control_open import open_control
 from scanward.guard.dose_port import DosePort
 from scanward.guard.ipc import JudgeSettings
 from scanward.guard.judge_client import JudgeClient
@@ -229,6 +230,7 @@ class Guard:
         self._desk = ControlDesk(policy, self.relay, self._publish)
         self.relay.desk = self._desk
         self.control = ControlServer(self._desk, self._record, _today)
+        self.control_port = 0  # of consoles elsewhere; 0: none
         self._ticker: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -236,7 +238,6 @@ class Guard:
         config = self.found.config
         told, trouble = told_by_log(config.audit.folder)
         config.audit.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config.control.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         asyncio.get_running_loop().set_exception_handler(self._unforeseen)
         self.audit.start()
         self.audit.note(payload(START, 0, self._facts()))
@@ -248,7 +249,7 @@ class Guard:
             self.judge.start()
         if self.context is not None:
             self.context.start()
-        await self.control.listen_locally(config.control.socket)
+        self.control_port = await open_control(self.control, config.control)
         if self.doses is not None and config.doses is not None:
             config.doses.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self.doses.listen(config.doses)
@@ -358,7 +359,8 @@ async def run(
 def _ready(guard: Guard) -> dict[str, Any]:
     link, config = guard.link, guard.found.config
     port = link.port if isinstance(link, StreamLink) else 0
-    return {"ready": True, "link": config.link.value, "port": port, "control": str(config.control.socket)}
+    ready = {"ready": True, "link": config.link.value, "port": port, "control": str(config.control.socket)}
+    return ready | ({"control_port": guard.control_port} if guard.control_port else {})
 
 
 def _today() -> date:

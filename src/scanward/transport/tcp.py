@@ -21,6 +21,13 @@ from scanward.transport.tls import Pins
 _TURN_S: Final = 0.001  # s that one connection may take before the others have their turn
 
 
+class Doorkeeper(Protocol):
+    """Who hears of strangers that do not get in."""
+
+    def wrong(self, connection: LineConnection | None, reason: str, data: bytes) -> None:
+        """There is no TLS with a peer."""
+
+
 class Listener(Protocol):
     """Who owns a connection. All calls are on the loop; ``closed`` comes once, and last."""
 
@@ -267,12 +274,16 @@ class LineConnection(asyncio.Protocol):
 
 
 class LineServer:
-    """Listens; strangers have their handshake apart, and the oldest gives way when there are too many."""
+    """Listens; strangers have their handshake apart, and the oldest gives way when there are too many.
+
+    ``factory`` makes a protocol for each who gets in: `LineConnection`, or another whose ``connection_made`` is called
+    when TLS is there.
+    """
 
     def __init__(
         self,
-        factory: Callable[[], LineConnection],
-        listener: Listener,
+        factory: Callable[[], asyncio.Protocol],
+        listener: Doorkeeper,
         context: ssl.SSLContext | None,
         bounds: TcpBounds = TCP_BOUNDS,
     ) -> None:
