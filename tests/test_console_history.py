@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from _console_history import EPOCH, Log, Scanner, import_all, importer, rows
 from _guard import answer, element, policy
+from house import REPOSITORY
 from scanward.commands import LayerName, Severity
 from scanward.console.history_store import HistoryStore
 from scanward.guard.events import Decision, OperatorSaid
@@ -202,3 +204,13 @@ def test_elements_that_the_log_tells_apart_have_verdicts_of_their_own(log: Log, 
         ("RELEASE", "", 0.4),
         ("ALERT", "physics", 0.1),
     ]
+
+
+def test_the_benchmark_runs(tmp_path: Path) -> None:
+    sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
+    from benchmarks import console_history
+
+    words = ["--quick", "--commands", "400", "--out", str(tmp_path / "found.json"), "--folder", str(tmp_path)]
+    told = console_history.main(words)
+    assert told["rows"] == 400
+    assert "400 commands" in console_history.report(told)
