@@ -210,7 +210,16 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
     sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
     from benchmarks import console_history
 
-    words = ["--quick", "--commands", "400", "--out", str(tmp_path / "found.json"), "--folder", str(tmp_path)]
+    words = [
+        "--commands",
+        "400",
+        "--repeats",
+        "2",
+        "--out",
+        str(tmp_path / "found.json"),
+        "--folder",
+        str(tmp_path),
+    ]
     told = console_history.main(words)
     assert told["rows"] == 400
     assert "400 commands" in console_history.report(told)
