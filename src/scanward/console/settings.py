@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from scanward.config import CONSOLE_BOUNDS
+from scanward.config import ALERTING_BOUNDS, CONSOLE_BOUNDS
 from scanward.errors import SettingsError
 from scanward.guard.toml_lines import Section, parse
 from scanward.transport.tls import TlsFiles
@@ -102,13 +102,14 @@ class ScannerSettings:
 
 @dataclass(frozen=True)
 class ConsoleSettings:
-    """All of ``console.toml``. ``alerts`` and ``oidc`` are tables as written: their own readers take them."""
+    """All of ``console.toml``. ``alerts``, ``dose_alerts`` and ``oidc`` are as written: their own readers take them."""
 
     path: Path
     web: WebSettings
     scanners: tuple[ScannerSettings, ...]
     alerts: tuple[Section, ...] = field(default=(), repr=False, compare=False)
     oidc: Section | None = field(default=None, repr=False, compare=False)
+    dose_alerts: tuple[Section, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -149,10 +150,11 @@ def parse_settings(data: bytes, path: Path) -> ConsoleSettings:
         if found.id in {other.id for other in scanners}:
             raise section.fail(f"{found.id!r} stands twice", "id", "give each scanner its own")
         scanners.append(found)
-    alerts = top.sections("alert", most=256)
+    alerts = top.sections("alert", most=ALERTING_BOUNDS.routes)
+    dose_alerts = top.sections("dose_alert", most=ALERTING_BOUNDS.dose_rules)
     oidc = top.section("oidc") if "oidc" in top else None
     top.done()
-    return ConsoleSettings(path, web, tuple(scanners), alerts, oidc)
+    return ConsoleSettings(path, web, tuple(scanners), alerts, oidc, dose_alerts)
 
 
 class _Reader:

@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from scanward.config import CONSOLE_BOUNDS, ConsoleBounds
 from scanward.errors import DecodeError
@@ -32,6 +32,22 @@ class Reach(StrEnum):
     REFUSED = "refused"  # somebody who is no guard, or does not let us in
 
 
+class Listener(Protocol):
+    """Is told everything that is heard of one scanner, as it comes. It must not block, and not raise."""
+
+    def linked(self, reach: Reach, why: str) -> None:
+        """The link came up, fell silent or went."""
+        ...
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """An event of the guard."""
+        ...
+
+    def snapshot(self, state: Mapping[str, Any]) -> None:
+        """The guard's whole state."""
+        ...
+
+
 class ScannerState:
     """One scanner. Times are the console's clock, s since 1970. Not thread-safe: it lives in the event loop.
 
@@ -41,6 +57,7 @@ class ScannerState:
     def __init__(self, scanner: str, name: str, bounds: ConsoleBounds = CONSOLE_BOUNDS) -> None:
         self.id, self.name = scanner, name
         self.version = 0
+        self.listener: Listener | None = None
         self.reach, self.why = Reach.DOWN, "not reached yet"
         self.since = 0.0
         self.local = False
@@ -65,6 +82,8 @@ class ScannerState:
         self.reach, self.why = reach, why
         if news:
             self._changed()
+            if self.listener is not None:
+                self.listener.linked(reach, why)
         return news
 
     def heard(self, now: float) -> None:
@@ -78,6 +97,8 @@ class ScannerState:
         self.examination = dict(examination) if isinstance(examination, Mapping) else None
         held = state.get("held")
         self._hold(held if isinstance(held, Mapping) else None, "seconds_left", now)
+        if self.listener is not None:
+            self.listener.snapshot(state)
         self._changed()
 
     def event(self, kind: str, data: Mapping[str, Any], now: float) -> None:
@@ -90,6 +111,8 @@ class ScannerState:
             self.examination = dict(data) if data else None
         if kind not in _SILENT_KINDS:
             self.events.append({"kind": kind, "data": self._short(data), "at": now})
+        if self.listener is not None:
+            self.listener.event(kind, data)
         self._changed()
 
     # --- what browsers are shown
