@@ -4,12 +4,12 @@
 (the symmetrised Kullback-Leibler divergence; Siddiqi, Credit Risk Scorecards, 2006). Below 0.1 nothing moved, from 0.25
 much did: conventions, not laws. Of n and m independent draws without any drift the index is some
 ``(1/n + 1/m) chi-square(bins - 1)`` (Yurdakul, Statistical properties of population stability index, 2018), so few
-examinations make a large index by themselves: what chance explains is told beside it and never called drift. Commands of
-one examination are not independent; n and m are therefore examinations, which errs towards silence.
+examinations make a large index by themselves: what chance explains is told beside it and never called drift. Commands
+of one examination are not independent; n and m are therefore examinations, which errs towards silence.
 
 *Conformal p-values* are uniform as long as examinations are exchangeable with those of the calibration (Vovk, Gammerman,
-Shafer, Algorithmic Learning in a Random World, 2005). All of them share one calibration set, so they are not independent:
-tested one by one against the uniform law, a few thousand would reject any bundle. Asked is therefore what they tell
+Shafer, Algorithmic Learning in a Random World, 2005). All share one calibration set, so they are not independent:
+tested against the uniform law, a few thousand of them would reject any bundle. Asked is therefore what they tell
 without loss: whether the new scores and the calibration scores are two samples of one law (Kolmogorov-Smirnov with both
 sizes), and whether more lie beyond the budget than a calibration of that size lets expect (beta-binomial, exact).
 """

@@ -13,6 +13,7 @@ from scanward.commands import FIELDS, Device, Examination, Field, Group, Kind, R
 from scanward.errors import SettingsError
 from scanward.layers.encoding import Learned
 from scanward.learning.fit import Fitted, clinical
+from scanward.learning.seen import seen
 from scanward.recordings.examinations import canonical, in_time
 
 LIBRARIES = ("lightgbm", "numpy", "onnx", "onnxruntime", "scikit-learn", "torch")
@@ -56,7 +57,13 @@ def facts_of(
             "budget": onion.budget,
             **{name: len(calibration.scores) for name, calibration in sorted(onion.calibrations.items())},
         },
-        metrics={**fitted.report, "site_key": site_key, "seed": seed, "include_qa": include_qa},
+        metrics={
+            **fitted.report,
+            "seen": seen(onion.encoder, clean),
+            "site_key": site_key,
+            "seed": seed,
+            "include_qa": include_qa,
+        },
         libraries=library_versions(*LIBRARIES),
         roles=_roles(clean, role),
         version=version,

@@ -29,6 +29,7 @@ from scanward.keys import SigningKey
 from scanward.layers.onion import Onion
 from scanward.learning import fit as fitting
 from scanward.learning.demo_trials import Battle, Progress, Step, Tried, expected_range, silent, threshold_of
+from scanward.learning.seen import seen
 from scanward.links.identifiers import Identifiers
 from scanward.simulation import ATTACKS, Donors, Site
 from scanward.simulation.attacks import dose_attack
@@ -282,7 +283,11 @@ def _through_bundle(
         fields=tuple(FIELDS[f.name] for f in fitted.onion.encoder.fields),
         training_data=digest(commands),
         calibration={"budget": plan.budget, "examinations": found.report.get("calibration_examinations")},
-        metrics={"quality": fitted.report.get("quality", {}), "simulated": True},
+        metrics={
+            "quality": fitted.report.get("quality", {}),
+            "seen": seen(fitted.onion.encoder, past),
+            "simulated": True,
+        },
         libraries=bundle.library_versions("numpy", "onnxruntime", "scikit-learn", "lightgbm", "torch"),
     )
     manifest = bundle.write(out / "bundle", fitted.onion.part(), facts, key)
