@@ -9,11 +9,11 @@ from typing import Any
 from _audit import KEY
 from _guard import Bench
 from scanward.audit import Moment, PosixFolder, Writer
-from scanward.commands.wire import Done, Started, Trigger
+from scanward.commands.wire import Done, Load, Started, Trigger
 from scanward.config import AUDIT_BOUNDS, AuditBounds
 from scanward.console.history_import import Importer
 from scanward.console.history_store import HistoryStore
-from scanward.guard.events import Effect, GantrySaid, HostLost, Record, Said
+from scanward.guard.events import Ask, Effect, Event, GantrySaid, HostLost, Judged, Record, Said
 from scanward.guard.policy import Policy
 from scanward.guard.relay_records import START, payload
 
@@ -65,6 +65,12 @@ class Scanner(Bench):
         if isinstance(effect, Record):
             self.audit.write(effect.kind, effect.data, effect.token)
         super()._carry_out(effect)
+
+    def _judged(self, ask: Ask) -> Event:
+        if self.judge is None or len(self.judge) < 2:
+            return super()._judged(ask)
+        load = Load("", ask.examination, "", ask.chain)
+        return Judged(ask.request, self.policy.decide(load, self.judge, ask.mode), "b" * 64)
 
     def act(self, act: str, operator: str, request: int, refused: str = "", peer: str = "socket") -> None:
         """What the control server records of every act."""

@@ -186,6 +186,52 @@ def test_a_load_that_is_judged_again_keeps_both_verdicts(log: Log, store: Histor
     assert found == [(1, "ALERT", "superseded", '{"KVP":120.0}'), (2, "RELEASE", "released", '{"KVP":120.0}')]
 
 
+def test_a_chain_tells_which_of_its_elements_is_odd(log: Log, store: HistoryStore) -> None:
+    scanner = Scanner(log)
+    scanner.judge = [answer(), ODD]
+    scanner.load(element(), element())
+    import_all(importer(store, log))
+    assert [(r["verdict"], r["layer"], r["fields"]) for r in judged(store)] == [
+        ("RELEASE", "", "[]"),
+        ("ALERT", "context_free", '["CTDIvol"]'),
+    ]
+
+
+def test_a_verdict_on_the_whole_load_is_that_of_every_element(log: Log, store: HistoryStore) -> None:
+    scanner = Scanner(log)
+    scanner.load(
+        element(), element(), element(), element(CTDIvol=1000.0)
+    )  # the gate's caps on what is delivered
+    import_all(importer(store, log))
+    assert [r["outcome"] for r in judged(store)] == ["halted"] * 4
+    assert {r["verdict"] for r in judged(store)} == {"HALT"}
+
+
+def test_two_persons_are_two_acts(log: Log, store: HistoryStore) -> None:
+    log.start()
+    log.write("called", {"request": 1, "operator": "anna", "times": 1})
+    log.write(
+        "act", {"act": "call", "operator": "anna", "request": 1, "done": True, "peer": "p", "local": False}
+    )
+    log.write("one_of_two", {"request": 1, "operator": "anna", "reason": "first", "digest": "d"})
+    log.write(
+        "act", {"act": "release", "operator": "anna", "request": 1, "done": True, "peer": "p", "local": False}
+    )
+    log.write("operator", {"decision": "release", "request": 1, "operator": "bert", "reason": "second"}, 1)
+    log.write(
+        "act", {"act": "release", "operator": "bert", "request": 1, "done": True, "peer": "q", "local": True}
+    )
+    log.write("act", {"act": "release", "operator": "carl", "request": 1, "done": False, "refused": "late"})
+    import_all(importer(store, log))
+    acts = rows(store, "SELECT kind, operator, done, reason, refused, peer FROM acts ORDER BY id")
+    assert [tuple(act.values()) for act in acts] == [
+        ("call", "anna", 1, "", "", "p"),
+        ("release", "anna", 1, "first", "", "p"),
+        ("release", "bert", 1, "second", "", "q"),
+        ("release", "carl", 0, "", "late", ""),
+    ]
+
+
 def test_elements_that_the_log_tells_apart_have_verdicts_of_their_own(log: Log, store: HistoryStore) -> None:
     log.start()
     log.write("load", {"id": "L1", "chain": [{"command": {}}, {"command": {}}]}, 1)

@@ -37,6 +37,20 @@ def worst(findings: tuple[Finding, ...]) -> Finding:
     return max(findings, key=lambda f: (f.form and f.verdict is Verdict.HALT, GRAVITY[f.verdict]))
 
 
+def _apart(findings: tuple[Finding, ...], decided: Finding) -> dict[str, object]:
+    """For the log: what objects to which element of a chain, where the verdict is of an element and not of the load."""
+    if len(findings) < 2 or not any(finding is decided for finding in findings):
+        return {}
+    told = ("verdict", "layer", "fields", "reason")
+    return {
+        "elements": [
+            {"element": index, **{name: getattr(finding, name) for name in told}}
+            for index, finding in enumerate(findings)
+            if finding.verdict is not Verdict.RELEASE
+        ]
+    }
+
+
 def _claimed(command: Command) -> Forecast:
     """What the host itself claims for an element: all there is when nobody judges. Of no known phantom."""
     ctdivol, dlp = command.parameters.get("CTDIvol"), command.parameters.get("DLP")
@@ -86,6 +100,7 @@ class PendingActions(GateCore):
                 "fields": finding.fields,
                 "reason": finding.reason,
                 "p_values": [f.p_value for f in event.findings],
+                **_apart(event.findings, finding),
                 "digest": item.digest,
                 "bundle": event.bundle,
                 "shadow": self.shadow,
