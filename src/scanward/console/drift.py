@@ -7,11 +7,12 @@ much did: conventions, not laws. Of n and m independent draws without any drift 
 examinations make a large index by themselves: what chance explains is told beside it and never called drift. Commands
 of one examination are not independent; n and m are therefore examinations, which errs towards silence.
 
-*Conformal p-values* are uniform as long as examinations are exchangeable with those of the calibration (Vovk, Gammerman,
-Shafer, Algorithmic Learning in a Random World, 2005). All share one calibration set, so they are not independent:
-tested against the uniform law, a few thousand of them would reject any bundle. Asked is therefore what they tell
-without loss: whether the new scores and the calibration scores are two samples of one law (Kolmogorov-Smirnov with both
-sizes), and whether more lie beyond the budget than a calibration of that size lets expect (beta-binomial, exact).
+*Conformal p-values* are uniform as long as examinations are exchangeable with those of the calibration (Vovk,
+Gammerman, Shafer, Algorithmic Learning in a Random World, 2005). All share one calibration set, so they are not
+independent: tested against the uniform law, a few thousand of them would reject any bundle. Asked is therefore what
+they tell without loss: whether the new scores and those of the calibration are two samples of one law
+(Kolmogorov-Smirnov with both sizes), and whether more lie beyond the budget than a calibration of that size lets expect
+(beta-binomial, exact).
 """
 
 from __future__ import annotations

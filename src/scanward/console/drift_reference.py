@@ -1,7 +1,8 @@
 """What a bundle learned from, as bins that today's commands are sorted into. numpy alone, no layer is run.
 
 The bundle's encoder turns a command into one code per field; how often each code was learned from stands in the
-manifest's metrics (``seen``, made by training). Codes become bins here: "not told", "never seen", and the rest: single
+manifest's metrics (``seen``, made by training). Codes become bins here: "not told", "not among those learned" (met
+less than three times, or never), and the rest: single
 values, those rarer than 2 % together; of a continuous field, neighbours with about a tenth of the training each.
 """
 
@@ -96,7 +97,7 @@ def reference_of(bundle: Bundle) -> Reference:
 
 
 def command_of(parameters: str, context: str) -> Command:
-    """A command out of the history's JSON; what is no value is left out. It came from a host: anything may stand there."""
+    """A command out of the history's JSON. It came from a host: whatever is no value is left out."""
     return Command(
         {name: value for name, told in _object(parameters).items() if (value := _value(told)) is not None},
         Context({name: parts for name, told in _object(context).items() if (parts := _told(told))}),
@@ -111,7 +112,7 @@ def _field(field: Learned, counts: Sequence[object]) -> FieldReference:
         raise ValueError(f"not the counts of {field.name}")
     seen = np.array(counts, dtype=np.float64)
     groups = _neighbours(seen) if field.kind == "continuous" else _values(seen)
-    bins: list[tuple[str, list[int]]] = [("not told", [MISSING]), ("never seen in training", [UNKNOWN])]
+    bins: list[tuple[str, list[int]]] = [("not told", [MISSING]), ("not among those learned", [UNKNOWN])]
     bins += [(_name(field, codes), codes) for codes in groups]
     bin_of = np.zeros(field.size, dtype=np.int64)
     for at, (_, codes) in enumerate(bins):
@@ -131,7 +132,7 @@ def _neighbours(seen: NDArray[np.float64]) -> list[list[int]]:
     """Bins of a continuous field, each of codes side by side with a tenth of the training together."""
     total = float(seen[FIRST:].sum())
     found: list[list[int]] = []
-    done = 0.0
+    done, last = 0.0, -1
     for code in range(FIRST, len(seen)):
         # A code belongs to the tenth in which its middle lies.
         tenth = min(TENTHS - 1, int(TENTHS * (done + seen[code] / 2.0) / total)) if total else 0
