@@ -72,7 +72,7 @@ class Browser:
 
     def post(self, path: str, document: Any) -> Any:
         """JSON, as a page sends it."""
-        return self.client.post(path, json=document, headers=self.headers)
+        return self.client.post(path, content=json.dumps(document), headers=self.headers)
 
     def form(self, path: str, **fields: str) -> Any:
         """A form, as a page sends it."""
@@ -96,7 +96,7 @@ class Browser:
         return found
 
     def send(
-        self, scanner: str, ticket: Mapping[str, Any], act: Act, key: SigningKey, **changes: Any
+        self, scanner: str, ticket: Mapping[str, Any], act: Act, key: SigningKey, /, **changes: Any
     ) -> Any:
         """Sign and send an act; ``changes`` replace parts of what is sent after it is signed."""
         document = {
