@@ -140,6 +140,7 @@ socket = "c.sock"
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
+        self.said.append(line)
         found = re.search(r"port (\d+)", line)
         assert found, (line, (self.folder / "stderr").read_text())
         self.port = int(found.group(1))

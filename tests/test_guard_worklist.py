@@ -26,6 +26,7 @@ from scanward.commands.wire import Loaded, Started, Trigger
 from scanward.errors import LinkError
 from scanward.guard.context import answer
 from scanward.guard.context_client import ContextClient, ContextPart, ContextQuestion, ContextSettings
+from scanward.guard.control_client import ControlClient
 from scanward.guard.events import EmergencySet
 from scanward.guard.ipc import Answer, ElementShape, layer_shape, merged, objection_shape
 from scanward.layers.context_sensitive import disputes
@@ -324,6 +325,8 @@ def test_the_whole_guard_with_a_real_worklist(small_bundle: Trained, tmp_path: P
     pytest.importorskip("pynetdicom", reason="the extra scanward[dicom] is not installed")
     examinations = [e for e in small_bundle.examinations() if e.commands[0].device.model == "S-128"]
 
+    views: list[dict[str, Any]] = []
+
     async def scene(port: int, number: int) -> list[dict[str, Any]]:
         gantry = Gantry(hello=hello, answer=plain_gantry)
         site = GuardSite.make(tmp_path / f"site{number}", await gantry.start(), small_bundle)
@@ -339,7 +342,11 @@ def test_the_whole_guard_with_a_real_worklist(small_bundle: Trained, tmp_path: P
                     commands = examinations[each].commands
                     played.say(load_line(f"L{each}", commands, "1.2.3.1", "P1"))
                     heard.append(json.loads(await played.hear()))
+                with ControlClient(site.folder / "c.sock") as client:
+                    views.append(client.state["examination"])
             assert "1.2.3.1" not in json.dumps(site.records())
+            on_disk = b"".join(path.read_bytes() for path in sorted(site.log.iterdir()) if path.is_file())
+            assert not any(name in on_disk for name in (b"Doe", b"Jane", b"ACC1"))
         finally:
             await asyncio.to_thread(site.stop)
             await gantry.close()
@@ -351,4 +358,11 @@ def test_the_whole_guard_with_a_real_worklist(small_bundle: Trained, tmp_path: P
     assert any("worklist" in said["reason"] and "Patient" in said["reason"] for said in answers)
     answers = asyncio.run(scene(free_port(), 1))
     assert "loaded" in [said["type"] for said in answers]
+    assert (views[0]["label"]["PatientName"], views[0]["label_source"]) == ("Doe^Jane", "worklist")
+    assert "PatientAge" in views[0]["disagree"]
+    assert (views[1]["label"], views[1]["label_source"]) == (
+        {"PatientID": "P1"},
+        "host",
+    )  # the worklist is down
+    assert views[1]["dose"]
     assert all("worklist" not in said.get("reason", "") for said in answers)
