@@ -157,7 +157,9 @@ class ControlBounds:
     acts_seconds: float = 10.0  # s
     wrong_records: int = 20  # wrong signatures recorded one by one within a minute; the rest as a count
     groups: int = 128  # different alerts remembered to count their repetitions
-    nonce_seconds: float = 90.0  # s that an act may be signed on a nonce; a person reads, types a reason, signs
+    nonce_seconds: float = (
+        90.0  # s that an act may be signed on a nonce; a person reads, types a reason, signs
+    )
     objections: int = 16  # objections told of one element; an operator reads three
     objections_all: int = 64  # of all elements of one hold, so that its line stays far below ``queue_bytes``
     text_chars: int = 160  # characters of each text of an objection or of the examination; the rest is cut
@@ -464,7 +466,9 @@ class HistoryBounds:
     read_bytes: int = 64 << 20  # bytes of a segment that are looked at; as many as a reader of the log takes
     recent: int = 512  # numbers of records remembered, since a record may come twice when its writer died
     text_chars: int = 2000  # characters kept of a reason or a name; the longest honest ones have some 300
-    note_chars: int = 8000  # characters kept of a record that is only shown; the start of a relay has some 2,000
+    note_chars: int = (
+        8000  # characters kept of a record that is only shown; the start of a relay has some 2,000
+    )
     poll_seconds: float = 1.0  # s between two looks for new records
     findings: int = 50  # findings kept of one log; more say nothing new
     verify_seconds: float = 86_400.0  # s between two full verifications: a day
@@ -481,14 +485,20 @@ class HistoryBounds:
 class DriftBounds:
     """What the console's device page may cost, and when an examination counts."""
 
-    commands: int = 20_000  # commands of one report that are sorted into bins: 1 s of work; of more, every k-th
+    commands: int = (
+        20_000  # commands of one report that are sorted into bins: 1 s of work; of more, every k-th
+    )
     seconds: float = 30.0  # s that a report's questions to the history may take, in a thread of its own
-    keep_seconds: float = 600.0  # s that a report is shown before it is made anew: weeks do not change in minutes
+    keep_seconds: float = (
+        600.0  # s that a report is shown before it is made anew: weeks do not change in minutes
+    )
     reports: int = 64  # reports kept; a console has some ten scanners, and three spans each
     settle_seconds: float = 3600.0  # s without a command after which an examination is taken for over
     bundle_seconds: float = 60.0  # s between two looks whether the bundle on the disk is another one
     weeks: int = 13  # weeks of one report at most: a quarter of a year
-    listed: int = 200  # commands listed in the report of what would have been halted; the history has them all
+    listed: int = (
+        200  # commands listed in the report of what would have been halted; the history has them all
+    )
     alarms: int = 50  # alarms of a guard's own watch that are listed
 
 
@@ -521,10 +531,14 @@ class ConsoleBounds:
     streams: int = 128  # event streams at once; of the server's 256 connections
     streams_each: int = 8  # event streams of one session; a browser opens six connections
     stream_gap: float = 0.05  # s between two messages of a stream at least: a burst becomes one
-    stream_clock: float = 2.0  # s between two words of the clock on a stream; silent for 5 s: the console is gone
+    stream_clock: float = (
+        2.0  # s between two words of the clock on a stream; silent for 5 s: the console is gone
+    )
     stream_send: float = 10.0  # s in which a browser must take a message; then it is cut off
     stream_check: float = 5.0  # s between two looks whether a stream's session still lives
-    idle_seconds: float = 14_400.0  # s without a request after which a sign-in ends; half a shift. Watching counts not
+    idle_seconds: float = (
+        14_400.0  # s without a request after which a sign-in ends; half a shift. Watching counts not
+    )
     acts_shown: int = 200  # acts on one page of the console's own record
 
 
@@ -534,16 +548,20 @@ class AlertingBounds:
 
     routes: int = 64  # destinations of one console
     dose_rules: int = 256  # rules about doses
-    causes: int = 2000  # different alerts that wait for the disk at once; more are one line for each kind, counted
+    causes: int = (
+        2000  # different alerts that wait for the disk at once; more are one line for each kind, counted
+    )
     fold_seconds: float = 300.0  # s in which the same alert again is a count; told once when they are over
-    burst: int = 20  # different alerts of one scanner and kind that leave one by one; the others as one, counted
+    burst: int = (
+        20  # different alerts of one scanner and kind that leave one by one; the others as one, counted
+    )
     burst_seconds: float = 60.0  # s in which ``burst`` counts
     samples: int = 5  # reasons quoted of a flood
     rows: int = 100_000  # alerts kept on disk; then new ones are folded by kind
     memory_rows: int = 5000  # alerts kept in memory while the disk takes none; then likewise
     keep_days: float = 90.0  # days that alerts which are out are listed
     title_chars: int = 150  # characters of an alert's title; a mail's subject
-    text_chars: int = 2000  # characters of its text
+    text_chars: int = 1000  # characters of its text; with all around it far below a syslog message's 64 KiB
     write_seconds: float = 0.05  # s between two writes of the spool at least: a burst becomes one
     retry_write: float = 1.0  # s until a disk that took nothing is tried again
     batch: int = 100  # messages of one connection to a syslog server before it is asked whether it read them

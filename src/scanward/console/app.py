@@ -25,6 +25,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from scanward.console import acts, audit_page, history, link, people, stream
+from scanward.console.alerting import page as alerts
+from scanward.console.alerting import service as alerting
 from scanward.console.hub import Hub
 from scanward.console.settings import ConsoleSettings
 from scanward.console.shared import ROLES, Console
@@ -44,20 +46,25 @@ NOTICE: Final = (
 )
 
 # In the order of the navigation. What each does while the console is served begins in this order and ends in the other.
-PARTS: Final[tuple[ModuleType, ...]] = (link, stream, acts, history, audit_page, people)
+PARTS: Final[tuple[ModuleType, ...]] = (alerting, link, stream, acts, history, audit_page, people, alerts)
 
 
 def open_console(
     settings: ConsoleSettings, accounts: Accounts, clock: Callable[[], float] | None = None
 ) -> Console:
-    """The console's shared state; the caller closes ``accounts``. Nothing is connected before it is served."""
+    """The console's shared state; the caller closes ``accounts``. Nothing is connected before it is served.
+
+    SettingsError for a wrong ``[[alert]]`` or ``[[dose_alert]]``.
+    """
     scanners = {one.id: ScannerState(one.id, one.name) for one in settings.scanners}
     hub = Hub(scanners)
-    return (
+    console = (
         Console(settings, accounts, scanners, hub, clock)
         if clock
         else Console(settings, accounts, scanners, hub)
     )
+    alerting.prepare(console)
+    return console
 
 
 def build_console(console: Console, *, hosts: Sequence[str] = LOOPBACK, tls: bool = False) -> Starlette:

@@ -159,19 +159,28 @@ class SyslogSender:
         finally:
             sock.settimeout(self._bounds.connect_s)
 
-    def close(self) -> None:
-        """Say goodbye (so that the server has read everything when it answers) and close."""
+    def close(self) -> bool:
+        """Say goodbye (so that the server has read everything when it answers) and close.
+
+        False when it broke the connection instead: it has not read everything. True says only that it did not.
+        """
         sock, self._socket = self._socket, None
         if sock is None:
-            return
-        with suppress(OSError, ValueError):
+            return True
+        whole = True
+        try:
+            sock.settimeout(self._bounds.connect_s)
             if isinstance(sock, ssl.SSLSocket):
                 sock = sock.unwrap()
             sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(self._bounds.connect_s)
             while sock.recv(4096):
                 pass
+        except (ConnectionResetError, BrokenPipeError):
+            whole = False
+        except (OSError, ValueError):
+            pass  # no goodbye in return, or none in time: it has broken nothing
         sock.close()
+        return whole
 
 
 class SyslogWitness:
