@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Final
 
 from starlette.routing import Route
@@ -135,9 +134,7 @@ async def running(console: Console) -> AsyncIterator[None]:
     for one in console.settings.scanners:
         state = console.scanners[one.id]
         watcher = Watcher(state, one.control, console.hub.changed, console.clock, passphrase)
-        task = asyncio.create_task(watcher.run(), name=f"watching {one.id}")
-        task.add_done_callback(partial(_ended, state, console.hub.changed))
-        tasks.append(task)
+        tasks.append(asyncio.create_task(_kept_running(watcher, state, console.hub.changed)))
     try:
         yield
     finally:
@@ -146,10 +143,16 @@ async def running(console: Console) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _ended(state: ScannerState, changed: Callable[[], None], task: asyncio.Task[None]) -> None:
-    """A watcher that met a bug of ours must not leave a scanner that looks alive."""
-    if task.cancelled():
-        return
-    _log.critical("%s ended", task.get_name(), exc_info=task.exception())
-    state.reached(Reach.REFUSED, "this console failed: start it again")
-    changed()
+async def _kept_running(watcher: Watcher, state: ScannerState, changed: Callable[[], None]) -> None:
+    """A bug of ours must not leave a scanner that looks alive, nor one that nobody watches any more."""
+    while True:
+        task = asyncio.create_task(watcher.run())
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        _log.critical("watching %s ended", state.id, exc_info=task.exception())
+        state.reached(Reach.REFUSED, "this console failed to read what the guard says, and tries again")
+        changed()
+        await asyncio.sleep(CONSOLE_BOUNDS.reconnect_most)
