@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from scanward.console import acts, audit_page, history, link, people, stream
+from scanward.console import acts, audit_page, device, history, link, people, stream
 from scanward.console.alerting import page as alerts
 from scanward.console.alerting import service as alerting
 from scanward.console.hub import Hub
@@ -46,7 +46,17 @@ NOTICE: Final = (
 )
 
 # In the order of the navigation. What each does while the console is served begins in this order and ends in the other.
-PARTS: Final[tuple[ModuleType, ...]] = (alerting, link, stream, acts, history, audit_page, people, alerts)
+PARTS: Final[tuple[ModuleType, ...]] = (
+    alerting,
+    link,
+    stream,
+    acts,
+    history,
+    device,
+    audit_page,
+    people,
+    alerts,
+)
 
 
 def open_console(

@@ -1,9 +1,9 @@
 """What a bundle learned from, as bins that today's commands are sorted into. numpy alone, no layer is run.
 
 The bundle's encoder turns a command into one code per field; how often each code was learned from stands in the
-manifest's metrics (``seen``, made by training). Codes become bins here: "not told", "not among those learned" (met
-less than three times, or never), and the rest: single
-values, those rarer than 2 % together; of a continuous field, neighbours with about a tenth of the training each.
+manifest's metrics (``seen``, made by training). Codes become bins here: "not told", "not among those learned" (met less
+than three times, or never), and the rest: single values, those rarer than 2 % together; of a continuous field,
+neighbours with about a tenth of the training each.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scanward.config import DRIFT_BOUNDS, DriftBounds
-from scanward.console.drift import rank
+from scanward.console.drift_reference import Reference
 from scanward.console.history_store import HistoryStore
 
 FACTORS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the budget, that the table of other budgets has
@@ -39,7 +39,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class OtherBudget:
-    """How many examinations the learned layers alone would alert on with that budget; None: it cannot be expressed."""
+    """How many examinations the learned layers alone alert on with that budget; None: the bundle cannot express it."""
 
     budget: float
     examinations: int | None
@@ -84,15 +84,15 @@ def shadow_report(
     scanner: str,
     since: float,
     until: float,
-    budget: float | None = None,
-    units: int = 0,
+    reference: Reference | None = None,
     bounds: DriftBounds = DRIFT_BOUNDS,
 ) -> ShadowReport:
     """The report; RequestError (503) when the history takes too long.
 
-    ``budget`` and ``units`` (calibration examinations) are the bundle's; without them no other budgets are tried.
+    ``reference`` is the bundle; without it no other budgets are tried.
     """
-    asked = {"scanner": scanner, "since": since, "until": until, "most": bounds.listed}
+    asked: dict[str, Any] = {"scanner": scanner, "since": since, "until": until, "most": bounds.listed}
+    asked["bundle"] = reference.digest if reference is not None else ""
     stopped = f"{_COUNTED} AND verdict <> 'RELEASE'"
     # S608: statements are put together out of this module's texts; what somebody asks for is bound
     with store.reading(bounds.seconds) as db:
@@ -120,7 +120,7 @@ def shadow_report(
             float(row["p_value"])
             for row in db.execute(
                 f"SELECT min(p_value) AS p_value FROM judged WHERE {_COUNTED} AND p_value IS NOT NULL "  # noqa: S608
-                f"GROUP BY {_WHOSE}",
+                "AND examination <> '' GROUP BY examination HAVING min(bundle) = :bundle AND max(bundle) = :bundle",
                 asked,
             )
         ]
@@ -145,19 +145,19 @@ def shadow_report(
             for column in ("layer", "protocol")
         ),
         tuple(sorted(fields.items(), key=lambda one: (-one[1], one[0]))[:10]),
-        _budgets(least, budget, units),
+        _budgets(least, reference),
         [dict(row) for row in rows],
         max(0, whole["held"] + whole["halted"] - len(rows)),
     )
 
 
-def _budgets(least: list[float], budget: float | None, units: int) -> tuple[OtherBudget, ...]:
-    if budget is None or not units or any(rank(p, units) is None for p in least):
+def _budgets(least: list[float], reference: Reference | None) -> tuple[OtherBudget, ...]:
+    if reference is None or not reference.units:
         return ()
     found = []
     for factor in FACTORS:
-        other = factor * budget
-        few = other < 1.0 / (units + 1) or other >= 1.0
+        other = factor * reference.budget
+        few = not 1.0 / (reference.units + 1) <= other < 1.0
         found.append(OtherBudget(other, None if few else sum(1 for p in least if p <= other)))
     return tuple(found)
 
