@@ -74,6 +74,43 @@ def released(guard: Running) -> list[str]:
 # --- one act, then gone
 
 
+def two() -> Bench:
+    return Bench(policy(policy_text() + '\n[two_persons]\ndisputes = ["PatientAge"]\n'))
+
+
+def test_two_persons_release_and_the_first_is_told_so(people: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "two.sock", two()) as guard:
+
+        def load() -> int:
+            guard.bench.judge = [answer(disputed=True)]
+            guard.bench.names.told("e" * 16, {"PatientName": "Doe^Jane", "PatientID": "P1"})
+            guard.bench.load(element())
+            return int(guard.bench.told("held")[-1]["request"])
+
+        request = int(guard.run(load))
+        listed = typed("operator", "--socket", guard.path, "--list")
+        assert "TWO OPERATORS have to release it\n" in listed.output
+        assert "PatientName Doe^Jane, PatientID P1 [worklist]" in listed.output
+        as_json = typed("operator", "--socket", guard.path, "--list", "--json")
+        assert json.loads(as_json.output)["examination"]["examination"] == "e" * 16
+        assert "Doe" not in as_json.output  # what is printed as JSON is kept somewhere
+        called = operator(guard, people, "--call", request, who="carl")
+        assert called.output.startswith("done: call")
+        first = operator(guard, people, "--release", request, "--reason", "large")
+        assert first.exit_code == 0, first.output
+        assert "another operator has to release it too" in first.output
+        assert released(guard) == []
+        listed = typed("operator", "--socket", guard.path, "--list")
+        assert "anna did (large)" in listed.output
+        assert "called for a second person: carl" in listed.output
+        again = operator(guard, people, "--release", request, "--reason", "large")
+        assert again.exit_code == 1
+        second = operator(guard, people, "--release", request, "--reason", "agreed", who="bert")
+        assert second.exit_code == 0, second.output
+        assert "another operator" not in second.output
+        assert released(guard) == ["L1"]
+
+
 def test_list_shows_what_is_on_hold_and_why(guard: Running) -> None:
     request = hold(guard)
     done = typed("operator", "--socket", guard.path, "--list")

@@ -387,6 +387,21 @@ def test_a_hold_full_of_objections_stays_small(said: list[tuple[Any, ...]], elem
     assert len(encode({"findings": found})) < CONTROL_BOUNDS.queue_bytes // 2
 
 
+@pytest.mark.parametrize("elements", [1, 32])
+def test_long_texts_are_cut(elements: int) -> None:
+    text = "\u00e9" * 8000
+    many = tuple(Objection(text, text, text, text) for _ in range(64))
+    opinions = tuple(Opinion(layer, Outcome.OBJECT, many) for layer in RULE_LAYERS)
+    found = [objected(replace(answer(), opinions=opinions), elements) for _ in range(elements)]
+    assert all(
+        len(str(said)) <= CONTROL_BOUNDS.text_chars
+        for each in found
+        for one in each
+        for said in (one.field, one.found, one.expected, one.reason)
+    )
+    assert len(encode({"findings": found})) < CONTROL_BOUNDS.queue_bytes // 2
+
+
 def test_the_judge_tells_the_notification_value() -> None:
     shape = ElementShape([], forecast=ForecastShape(1.0, 2.0, 32, None, None, 50.0, None))
     assert element_answer(shape).notification == Notification(50.0, None)

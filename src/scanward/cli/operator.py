@@ -13,7 +13,16 @@ from typing import Any
 import click
 
 from scanward.cli.keys import ask_passphrase
-from scanward.cli.operator_screen import HELP, emergency_lines, event_line, held_lines, state_lines
+from scanward.cli.operator_screen import (
+    HELP,
+    emergency_lines,
+    event_line,
+    examination_lines,
+    held_lines,
+    nameless,
+    second_lines,
+    state_lines,
+)
 from scanward.cli.output import escape, print_json
 from scanward.commands import Mode
 from scanward.errors import InputError, SettingsError
@@ -38,6 +47,7 @@ _SETTLES_S = 2.0  # s that an act may take to show in the state: a release waits
 @click.option("--list", "show", is_flag=True, help="Show the state and what is on hold, then leave.")
 @click.option("--release", type=int, metavar="REQUEST", help="Release this request; needs --reason.")
 @click.option("--refuse", type=int, metavar="REQUEST", help="Refuse this request.")
+@click.option("--call", type=int, metavar="REQUEST", help="Call for a second person.")
 @click.option(
     "--emergency", type=click.IntRange(0, 240), metavar="MINUTES", help="Begin it; 0: the policy's."
 )
@@ -58,6 +68,7 @@ def operator_command(
     show: bool,
     release: int | None,
     refuse: int | None,
+    call: int | None,
     emergency: int | None,
     end_emergency: bool,
     explain: int | None,
@@ -67,8 +78,8 @@ def operator_command(
 ) -> None:
     """Show what a guard holds and why, and decide it.
 
-    Without one of --list, --release, --refuse, --emergency, --end-emergency, --explain and --mode it stays, shows
-    what comes, and takes decisions line by line. Every act is signed with your key, over what you were shown.
+    Without one of --list, --release, --refuse, --call, --emergency, --end-emergency, --explain and --mode it stays,
+    shows what comes, and takes decisions line by line. Every act is signed with your key, over what you were shown.
     Exit status 1: the guard did not do it.
 
     \b
@@ -78,7 +89,7 @@ def operator_command(
       scanward operator --config guard.toml --key anna.key --release 17 --reason "large patient, agreed"
       scanward operator --config guard.toml --key anna.key --emergency 15
     """
-    wanted = _wanted(release, refuse, emergency, end_emergency, explain, mode, reason)
+    wanted = _wanted(release, refuse, call, emergency, end_emergency, explain, mode, reason)
     if wanted is not None and show:
         raise SettingsError("one thing at a time", "--list", "leave it out")
     path = _socket(config, socket_path)
@@ -95,6 +106,7 @@ def operator_command(
 def _wanted(
     release: int | None,
     refuse: int | None,
+    call: int | None,
     emergency: int | None,
     end_emergency: bool,
     explain: int | None,
@@ -107,6 +119,8 @@ def _wanted(
         acts.append(Act(ActKind.RELEASE, request=release, reason=reason))
     if refuse is not None:
         acts.append(Act(ActKind.REFUSE, request=refuse, reason=reason))
+    if call is not None:
+        acts.append(Act(ActKind.CALL, request=call))
     if emergency is not None:
         acts.append(Act(ActKind.EMERGENCY, minutes=emergency, reason=reason))
     if end_emergency:
@@ -119,7 +133,7 @@ def _wanted(
         raise SettingsError("one act at a time", "scanward operator", "give one of them")
     if acts and acts[0].kind in REASONED and not reason.strip():
         raise SettingsError("it is not done without a reason", "--reason", 'give --reason "..."')
-    if any(i is not None and not 0 <= i < 1 << 53 for i in (release, refuse, explain)):
+    if any(i is not None and not 0 <= i < 1 << 53 for i in (release, refuse, call, explain)):
         raise SettingsError("no such number", "scanward operator", "give the number that --list shows")
     return acts[0] if acts else None
 
@@ -206,9 +220,12 @@ def _once(client: ControlClient, act: Act, person: _Person, as_json: bool) -> in
     answered = _sent(client, act, person)
     state = _settled(client, act) if answered.done else client.refresh()
     if as_json:
-        print_json({"act": act.kind, "done": answered.done, "reason": answered.reason, "state": state})
+        said = {"act": act.kind, "done": answered.done, "reason": answered.reason}
+        print_json({**said, "state": nameless(state)})
     elif answered.done:
         click.echo(f"done: {act.kind.value.replace('_', ' ')}")
+        for line in second_lines(state.get("held"), act.request if act.kind is ActKind.RELEASE else 0):
+            click.echo(line)
         for line in emergency_lines(state.get("emergency") or {}):
             click.echo(line)
     else:
@@ -222,7 +239,7 @@ def _settled(client: ControlClient, act: Act) -> dict[str, Any]:
     while True:
         state = client.refresh()
         held = state.get("held")
-        busy = isinstance(held, dict) and held.get("request") == act.request
+        busy = isinstance(held, dict) and held.get("request") == act.request and not held.get("released_by")
         if act.kind not in (ActKind.RELEASE, ActKind.REFUSE) or not busy or time.monotonic() > until:
             return state
         client.events(0.1)
@@ -230,7 +247,7 @@ def _settled(client: ControlClient, act: Act) -> dict[str, Any]:
 
 def _show(state: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(state)
+        print_json(nameless(state))
         return
     for line in state_lines(state):
         click.echo(line)
@@ -266,6 +283,10 @@ class _Terminal:
                 click.echo("\a", nl=False)
                 for line in held_lines(data):
                     click.echo(line)
+            elif event.get("kind") == "examination":
+                self.client.state["examination"] = data
+                for line in examination_lines(data):
+                    click.echo(line)
             else:
                 click.echo(event_line(event))
 
@@ -288,6 +309,9 @@ class _Terminal:
             return True
         answered = _sent(self.client, act, self.person)
         click.echo("done" if answered.done else f"not done: {escape(answered.reason)}")
+        if act.kind is ActKind.RELEASE and answered.done:
+            for shown in second_lines(self.client.refresh().get("held"), act.request):
+                click.echo(shown)
         if act.kind is ActKind.EMERGENCY and answered.done:
             for shown in emergency_lines(self.client.refresh().get("emergency") or {}):
                 click.echo(shown)
@@ -308,7 +332,12 @@ class _Terminal:
         return None
 
 
-_BY_NUMBER = {"r": ActKind.RELEASE, "n": ActKind.REFUSE, "w": ActKind.EMERGENCY_REASON}
+_BY_NUMBER = {
+    "r": ActKind.RELEASE,
+    "n": ActKind.REFUSE,
+    "c": ActKind.CALL,
+    "w": ActKind.EMERGENCY_REASON,
+}
 
 
 class _Typed:

@@ -25,6 +25,7 @@ _TOLD = ("ProtocolName", "BodyPartExamined", "PatientAge", "PatientSex", "Patien
 HELP = """\
   r REQUEST REASON   release it (the reason is recorded as typed: do not name the patient)
   n REQUEST [REASON] refuse it
+  c REQUEST          call for a second person
   s                  show everything again, every parameter included
   e [MINUTES]        begin emergency access;  x  end it;  w NUMBER REASON  say why it was needed
   m MODE             set CLINICAL, QA or SERVICE
@@ -46,6 +47,7 @@ def state_lines(state: dict[str, Any], *, every: bool = False) -> Iterator[str]:
     for alert in state.get("alerts") or ():
         if isinstance(alert, dict) and int(alert.get("count", 1)) > 1:
             yield f"{alert['count']} times: {_text(alert, 'kind')}: {_text(alert, 'reason')}"
+    yield from examination_lines(state.get("examination"))
     held = state.get("held")
     if isinstance(held, dict):
         yield from held_lines(held, every=every)
@@ -67,10 +69,50 @@ def emergency_lines(view: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def nameless(state: dict[str, Any]) -> dict[str, Any]:
+    """The state without patients' names: what is printed as JSON is kept somewhere."""
+    view = _dict(state, "examination")
+    if not view:
+        return state
+    return {**state, "examination": {name: value for name, value in view.items() if name != "label"}}
+
+
+def examination_lines(view: object) -> Iterator[str]:
+    """Who lies on the table and what they have received, for a person to compare."""
+    if not isinstance(view, dict) or not view:
+        return
+    label = _dict(view, "label")
+    who = ", ".join(f"{escape(str(n))} {escape(str(v))}" for n, v in label.items())
+    source = f" [{_text(view, 'label_source')}]" if who else ""
+    goal = ", ".join(escape(str(v)) for v in _dict(view, "objective").values())
+    yield f"EXAMINATION  {who or 'nobody told whose'}{source}" + (f"; for {goal}" if goal else "")
+    if view.get("disagree"):
+        yield f"  SOURCES DISAGREE on {escape(', '.join(map(str, view['disagree'])))}"
+    for row in view.get("dose") or ():
+        if isinstance(row, dict):
+            yield (
+                f"  {_number(row, 'phantom')} cm phantom: CTDIvol {_number(row, 'ctdivol')} mGy so far, "
+                f"{_number(row, 'forecast_ctdivol')} with what is loaded (alert at {_number(row, 'alert_ctdivol')}); "
+                f"DLP {_number(row, 'dlp')}, {_number(row, 'forecast_dlp')} (alert at {_number(row, 'alert_dlp')})"
+            )
+
+
+def second_lines(held: object, request: int) -> Iterator[str]:
+    """That a release was the first of two, where it was."""
+    if isinstance(held, dict) and request and held.get("request") == request and held.get("released_by"):
+        yield "it is still on hold: another operator has to release it too, within the same time"
+
+
 def held_lines(held: dict[str, Any], *, every: bool = False) -> Iterator[str]:
     """What is on hold, and why."""
     left = held.get("seconds_left", held.get("seconds"))
     yield f"ON HOLD  request {held.get('request')}  ({_seconds(left)} left, then it is refused)"
+    if held.get("persons") == 2:
+        first = next((s for s in held.get("released_by") or () if isinstance(s, dict)), None)
+        done = f": {_text(first, 'operator')} did ({_text(first, 'reason')})" if first else ""
+        yield f"  TWO OPERATORS have to release it{done}"
+    if held.get("called"):
+        yield f"  called for a second person: {escape(', '.join(map(str, held['called'])))}"
     yield f"  why: {_text(held, 'reason')}"
     yield f"  layer {_text(held, 'layer')}; fields {', '.join(map(escape, map(str, held.get('fields') or ())))}"
     motion = held.get("motion")
@@ -117,6 +159,11 @@ def _value(name: str, value: object) -> str:
     unit = unit_of(name)
     unit = "" if unit in ("", "1") else f" {unit}"
     return f"{value:g}{unit}" if isinstance(value, int | float) else str(value)
+
+
+def _number(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    return f"{value:.4g}" if isinstance(value, int | float) else "?"
 
 
 def _short(value: object) -> str:
