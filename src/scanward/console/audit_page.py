@@ -18,7 +18,7 @@ from scanward.console import history_query
 from scanward.console.history import link, names_of, place_of, shown
 from scanward.console.history_import import Importer
 from scanward.console.history_service import History, history_of
-from scanward.console.history_shown import mapping, moment, visible, zone
+from scanward.console.history_shown import many, mapping, moment, visible, zone
 from scanward.console.shared import PHYSICIST, console_of
 from scanward.errors import RequestError
 from scanward.web.frame import render
@@ -45,7 +45,7 @@ async def audit(request: Request) -> Response:
     acts = await history.ask(
         history_query.acts, "", *((place,) if part == "acts" else ()), newer=newer and part == "acts"
     )
-    open_ones = await history.ask(history_query.unexplained)
+    count, open_grants = await history.ask(history_query.unexplained)
     now = console.clock()
     return render(
         request,
@@ -59,8 +59,10 @@ async def audit(request: Request) -> Response:
         without=[one.name for one in console.settings.scanners if one.id not in history.importers],
         steps=STEPS,
         zone=zone(),
-        unexplained=open_ones,
-        grants=[_grant_view(row, names) for row in grants.rows],
+        unexplained=count,
+        open_grants=[_grant_view(row, names, now) for row in open_grants],
+        many=many,
+        grants=[_grant_view(row, names, now) for row in grants.rows],
         acts=[
             shown(row) | {"time": moment(row["at"]), "scanner": names.get(row["scanner"], row["scanner"])}
             for row in acts.rows
@@ -152,12 +154,13 @@ def _state(view: Mapping[str, Any]) -> str:
     return "old" if view["old"] else "whole"
 
 
-def _grant_view(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _grant_view(row: dict[str, Any], names: Mapping[str, str], now: float) -> dict[str, Any]:
     return shown(row) | {
         "name": names.get(row["scanner"], row["scanner"]),
         "begun": moment(row["begun"]),
         "ended": moment(row["ended"]),
         "explained": moment(row["explained"]),
+        "over": row["minutes"] is not None and now > row["begun"] + 60.0 * row["minutes"],
         "minutes": "" if row["minutes"] is None else f"{row['minutes']:.3g}",
         "commands": link("/history", {"emergency": row["id"]}),
     }

@@ -11,7 +11,7 @@ from scanward.console.history_query import Day
 
 WIDTH: Final = 960.0
 HEIGHT: Final = 240.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 8.0, 12.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 8.0, 24.0, 34.0
 _TICKS: Final = 5  # lines across at most
 _LABELS: Final = 10  # days named below at most
 

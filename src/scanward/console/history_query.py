@@ -18,6 +18,7 @@ from scanward.console.history_filters import Filters, begin_of, conditions, equa
 from scanward.console.history_store import HistoryStore
 from scanward.errors import RequestError
 
+_GRANT: Final = "*, (SELECT count(*) FROM judged WHERE emergency = emergencies.id) AS released"
 _CURSOR: Final = re.compile(r"(-?\d{1,12}(?:\.\d{1,17})?)-(\d{1,18})")
 _NOWHERE: Final = (1e15, 1 << 62)  # after every row
 _SHORT: Final = (
@@ -70,14 +71,18 @@ def acts(store: HistoryStore, scanner: str = "", place: str = "", *, newer: bool
 def grants(store: HistoryStore, scanner: str = "", place: str = "", *, newer: bool = False) -> Page:
     """A page of emergency access, each with what was released under it."""
     clauses, values = equal(scanner=scanner)
-    chosen = "*, begun AS at, (SELECT count(*) FROM judged WHERE emergency = emergencies.id) AS released"
-    return _page(store, "emergencies", chosen, "begun", clauses, values, place, newer, 0)
+    return _page(store, "emergencies", _GRANT, "begun", clauses, values, place, newer, 0)
 
 
-def unexplained(store: HistoryStore) -> int:
-    """Grants of emergency access without a reason."""
+def unexplained(store: HistoryStore) -> tuple[int, list[dict[str, Any]]]:
+    """How many grants of emergency access have no reason, and a page of them, newest first."""
     with store.reading() as db:
-        return int(db.execute("SELECT count(*) FROM emergencies WHERE explained IS NULL").fetchone()[0])
+        count = int(db.execute("SELECT count(*) FROM emergencies WHERE explained IS NULL").fetchone()[0])
+        rows = db.execute(
+            f"SELECT {_GRANT} FROM emergencies WHERE explained IS NULL ORDER BY begun DESC, id DESC LIMIT ?",
+            (store.bounds.page_rows,),
+        )
+        return count, [dict(row) for row in rows]
 
 
 def command(store: HistoryStore, number: int) -> dict[str, Any] | None:

@@ -23,6 +23,17 @@ def visible(text: object) -> str:
     return "".join(f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in _HIDDEN else c for c in text)
 
 
+def short(text: object, most: int = 60) -> str:
+    """A visible text, cut for a table."""
+    shown = visible(text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """``1 record``, ``2 records``."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
 def moment(at: float | None) -> str:
     """A time by the console's clock, to the second; "" for none."""
     if at is None:
@@ -70,19 +81,19 @@ def row_view(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
         "id": row["id"],
         "time": moment(row["at"]),
         "scanner": names.get(row["scanner"], row["scanner"]),
-        "what": visible(row["protocol"]) if row["kind"] == "command" else "motion",
-        "body_part": visible(row["body_part"]),
+        "what": short(row["protocol"]) if row["kind"] == "command" else "motion",
+        "body_part": short(row["body_part"], 30),
         "age": "" if row["age"] is None else f"{row['age']:.4g}",
         "element": f"{row['element'] + 1} of {row['elements']}",
         "mark": MARKS.get(verdict, "?"),
         "verdict": SAID.get(verdict, visible(verdict)),
         "layer": visible(row["layer"]),
-        "fields": ", ".join(texts(row["fields"])),
+        "fields": short(", ".join(texts(row["fields"])), 120),
         "reason": visible(row["reason"]),
         "p_value": "" if row["p_value"] is None else f"{row['p_value']:.4g}",
         "outcome": row["outcome"],
         "why": visible(row["why"]),
-        "operator": visible(row["operator"]),
+        "operator": short(row["operator"], 40),
         "mode": visible(row["mode"]),
         "carried": moment(row["carried"]),
         "emergency": row["emergency"],
