@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from _guard import ANNA, BERT, Bench, answer, element, load, policy, policy_text, profile
 from scanward.commands import LEARNED_LAYERS, LayerName, Mode, Objection, Outcome, Severity, Verdict
-from scanward.commands.wire import Load, Refused
+from scanward.commands.wire import Held, Load, Refused
 from scanward.errors import PolicyError
 from scanward.guard.control_lines import encode
 from scanward.guard.events import Decision, OperatorSaid
@@ -234,6 +234,21 @@ def test_the_time_of_a_hold_does_not_begin_anew() -> None:
     assert bench.view().hold == 0
     assert release(bench, hold, "bert")
     assert bench.to_gantry == []
+
+
+def test_the_policy_may_give_two_more_time_than_one() -> None:
+    site = policy(policy_text() + RULES + "hold_seconds = 120\n")
+    for said, seconds in ((STRANGE, 60.0), (ODD, 120.0)):
+        bench = Bench(site)
+        assert held(bench, said)["seconds"] == seconds
+        assert bench.desk.snapshot()["held"]["seconds_left"] == seconds
+        assert next(m for m in bench.to_host if isinstance(m, Held)).deadline == seconds
+        bench.pass_time(seconds - 1.0)
+        assert bench.view().hold
+        bench.pass_time(2.0)
+        assert not bench.view().hold
+    with pytest.raises(PolicyError, match="out of range"):
+        policy(policy_text() + RULES + "hold_seconds = 30\n")
 
 
 def test_nobody_releases_it_where_time_releases_other_holds() -> None:

@@ -250,6 +250,7 @@ def _says_two(rules: TwoPersons | None) -> Any:
         yield f"two operators release what is stranger than {rules.p_value_below:g} (calibrated number)"
     if math.isfinite(rules.dose_factor):
         yield f"two operators release more than {rules.dose_factor:g} times an alert cap"
+    yield f"what needs two operators is held for {rules.seconds:g} s"
 
 
 def _says(made: Policy | DeviceProfile | CanProfile) -> Any:

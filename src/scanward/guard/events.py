@@ -78,6 +78,7 @@ class GateRules:
     )
     confirm_seconds: float = 5.0  # after which a load that the gantry did not echo is void
     hold_seconds: float = 60.0  # how long an operator may take
+    two_hold_seconds: float = 60.0  # how long two may, where it needs two
     arming_seconds: float = 900.0  # how long an armed chain waits for its first trigger
     committed_seconds: float = 1800.0  # how long a begun chain may pause between two triggers
     beam_seconds: float = 180.0  # longest beam of one element

@@ -69,10 +69,15 @@ class PendingActions(GateCore):
         rules = self.rules
         return {
             Pending.JUDGING: rules.judge_seconds,
-            Pending.HELD: rules.hold_seconds,
+            Pending.HELD: self.hold_seconds,
             Pending.RECORDING: rules.record_seconds,
             Pending.CONFIRMING: rules.confirm_seconds,
         }[self.pending]
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long operators may take to decide the head: longer, where the policy says so, when it needs two."""
+        return self.rules.two_hold_seconds if self.head.persons > 1 else self.rules.hold_seconds
 
     def _late(self) -> bool:
         return self.now >= self._pending_due()
@@ -183,9 +188,7 @@ class PendingActions(GateCore):
 
     def _hold(self, item: Item, finding: Finding) -> None:
         self.pending, item.since = Pending.HELD, self.now
-        self._out.append(
-            SendHost(Held(item.message.id, finding.reason, self.rules.hold_seconds), item.connection)
-        )
+        self._out.append(SendHost(Held(item.message.id, finding.reason, self.hold_seconds), item.connection))
         load = item.load
         self.tell(
             "held",
@@ -197,7 +200,7 @@ class PendingActions(GateCore):
                 "layer": finding.layer,
                 "fields": finding.fields,
                 "reason": finding.reason,
-                "seconds": self.rules.hold_seconds,
+                "seconds": self.hold_seconds,
                 "chain": load.chain if load else (),
                 "triggers": load.triggers if load else 1,
                 "motion": None if load else item.message,
@@ -242,7 +245,7 @@ class PendingActions(GateCore):
         if self.rules.unsafe_release_without_operator and self.head.persons == 1:
             self._release("no operator answered (unsafe_release_without_operator)")
         else:
-            self.drop_head(f"no operator answered within {self.rules.hold_seconds:g} s", again=True)
+            self.drop_head(f"no operator answered within {self.hold_seconds:g} s", again=True)
 
     def _urgent(self, _: Event) -> None:
         if self.emergency:

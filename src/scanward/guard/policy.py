@@ -218,6 +218,7 @@ class Policy:
             committed_record_seconds=t.committed_record_seconds,
             confirm_seconds=t.confirm_seconds,
             hold_seconds=t.hold_seconds,
+            two_hold_seconds=self.two_persons.seconds if self.two_persons else t.hold_seconds,
             arming_seconds=t.arming_seconds,
             committed_seconds=t.committed_seconds,
             beam_seconds=t.beam_seconds,

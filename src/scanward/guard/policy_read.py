@@ -110,7 +110,7 @@ def parse_policy(
     modes = _modes(top.section("modes", needed=True), weak, bounds)
     emergency = _emergency(top.section("emergency", needed=True), operators, weak, bounds)
     session = _interventional(top.section("interventional"), bounds) if "interventional" in top else None
-    two = _two_persons(top.section("two_persons"), operators) if "two_persons" in top else None
+    two = _two_persons(top.section("two_persons"), operators, times, bounds) if "two_persons" in top else None
     runtime = _runtime(top.section("runtime"), profile)
     motion = _motion(top.section("motion"), profile)
     flags = {
@@ -355,7 +355,9 @@ def _interventional(section: Section, bounds: PolicyBounds) -> Interventional:
     return session
 
 
-def _two_persons(section: Section, operators: Mapping[str, Operator]) -> TwoPersons:
+def _two_persons(
+    section: Section, operators: Mapping[str, Operator], times: Times, bounds: PolicyBounds
+) -> TwoPersons:
     names = section.texts("layers", ())
     unknown = [name for name in names if name not in list(LayerName)]
     if unknown:
@@ -365,13 +367,16 @@ def _two_persons(section: Section, operators: Mapping[str, Operator]) -> TwoPers
         frozenset(section.texts("disputes", ())),
         section.number("p_value_below", 0.0, low=0.0, high=1.0),
         section.number("dose_factor", math.inf, low=1.0, high=1000.0),
+        section.number(
+            "hold_seconds", times.hold_seconds, low=times.hold_seconds, high=bounds.seconds, unit="s"
+        ),
     )
     section.done()
     known = {name for name, field in FIELDS.items() if field.group in (Group.PATIENT, Group.OBJECTIVE)}
     if strange := sorted(rules.disputes - known - {"PatientID"}):
         todo = "name parts of the context, e.g. PatientID, PatientAge"
         raise section.fail(f"nobody tells {strange[0]!r}", "disputes", todo)
-    if rules == TwoPersons():
+    if rules == TwoPersons(seconds=rules.seconds):
         raise section.fail("nothing needs two persons", None, "say what does, or take the table out")
     able = [o.id for o in operators.values() if Right.RELEASE in o.rights]
     if len(able) < 2:

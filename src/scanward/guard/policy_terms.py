@@ -97,12 +97,15 @@ class TwoPersons:
         The calibrated number lies below; 0 for never.
     dose_factor : float
         Delivered plus loaded is more than so many times an alert cap; infinite for never.
+    seconds : float
+        How long such a hold lasts, for the second operator has to come.
     """
 
     layers: frozenset[LayerName] = frozenset()
     disputes: frozenset[str] = frozenset()
     p_value_below: float = 0.0
     dose_factor: float = math.inf
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
