@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -111,25 +111,37 @@ class Made:
     judged: list[tuple[Sequence[Sequence[Command]], list[list[Seen]]]] = field(default_factory=list)
     formless: dict[tuple[int, ...], tuple[Sequence[Command], list[Seen]]] = field(default_factory=dict)
 
+    # Each once: an onion lays its trees out anew, which takes longer than many judgements.
+
+    @cached_property
+    def without_form(self) -> Onion:
+        """The onion without its form layer."""
+        return formless(self.onion)
+
+    @cached_property
+    def listening(self) -> tuple[Onion, Noting]:
+        """The onion with a combiner that keeps what it is asked, and that combiner."""
+        combiner = self.onion.combiner
+        noting = Noting(combiner.names, combiner.groves)
+        return replace(self.onion, combiner=noting), noting
+
     def judge(self, histories: Sequence[Sequence[Command]]) -> list[list[Seen]]:
         """What the whole onion says, kept for the other rows that ask about the same commands."""
         for known, told in self.judged:
             if _same(known, histories):
                 return told
-        combiner = self.onion.combiner
-        noting = Noting(combiner.names, combiner.groves)
-        onion = replace(self.onion, combiner=noting)
+        onion, noting = self.listening
         told = [noted(onion, h, noting) for h in histories]
         self.judged.append((histories, told))
         return told
 
-    def without_form(self, history: Sequence[Command]) -> list[Seen]:
+    def judge_formless(self, history: Sequence[Command]) -> list[Seen]:
         """An examination judged without the form layer, which stopped the judging of some of its commands."""
         key = tuple(
             map(id, history)
         )  # the commands are kept beside it: no other can come to have their identity
         if key not in self.formless:
-            self.formless[key] = (tuple(history), seen(formless(self.onion), history))
+            self.formless[key] = (tuple(history), seen(self.without_form, history))
         return self.formless[key][1]
 
 
@@ -201,7 +213,7 @@ class OnionScorer:
     def _told(self, history: Sequence[Command], whole: list[Seen]) -> list[Seen]:
         if LayerName.FORM not in self.left_out or all(s.score is not None for s in whole):
             return whole
-        return seen(formless(self.onion), history) if self.made is None else self.made.without_form(history)
+        return seen(formless(self.onion), history) if self.made is None else self.made.judge_formless(history)
 
     def _answer(self, one: Seen) -> Answer:
         if one.score is None:
