@@ -23,7 +23,7 @@ from _guard import ANNA, BERT, CARL, STRANGER, Bench
 from _stream import Authority
 from scanward.commands import Mode
 from scanward.config import CONSOLE_BOUNDS
-from scanward.console import acts, tickets
+from scanward.console import acts, link, tickets
 from scanward.console.link import Watcher
 from scanward.console.records import Records, Sent
 from scanward.console.settings import ControlAddress
@@ -341,6 +341,7 @@ def test_a_bug_in_watching_never_leaves_a_scanner_that_looks_alive(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(Watcher, "_take", broken)
+    monkeypatch.setattr(link, "CONSOLE_BOUNDS", QUICK)
     with caplog.at_level(logging.CRITICAL), Desk(tmp_path, {"ct1": guard.path}) as desk:
         browser = desk.browser("anna", "operator")
         until(lambda: browser.state("ct1")["link"] == "refused")
