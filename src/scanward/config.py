@@ -157,9 +157,7 @@ class ControlBounds:
     acts_seconds: float = 10.0  # s
     wrong_records: int = 20  # wrong signatures recorded one by one within a minute; the rest as a count
     groups: int = 128  # different alerts remembered to count their repetitions
-    nonce_seconds: float = (
-        90.0  # s that an act may be signed on a nonce; a person reads, types a reason, signs
-    )
+    nonce_seconds: float = 90.0  # s that a nonce may be signed on; a person types a reason meanwhile
     objections: int = 16  # objections told of one element; an operator reads three
     objections_all: int = 64  # of all elements of one hold, so that its line stays far below ``queue_bytes``
     text_chars: int = 160  # characters of each text of an objection or of the examination; the rest is cut
