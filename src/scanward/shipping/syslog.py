@@ -98,6 +98,7 @@ class SyslogSender:
         self.host, self.port, self._bounds = host, port, bounds
         self._context = None if unsafe_plaintext else client_context(ca, certificate, key)
         self._socket: socket.socket | None = None
+        self.connections = 0  # made so far: what was sent over an earlier one may not have been read
 
     def __enter__(self) -> SyslogSender:
         return self
@@ -136,6 +137,7 @@ class SyslogSender:
         if self._socket is not None and self._closed_by_peer(self._socket):
             self.close()
         if self._socket is None:
+            self.connections += 1
             plain = socket.create_connection((self.host, self.port), self._bounds.connect_s)
             try:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -114,7 +114,7 @@ class Desk:
         self._news, self._stopped = threading.Event(), False
         self._told: dict[str, float] = {}  # routes of which somebody was told that they fail, and when
         self._noted: dict[str, float] = {}
-        self._trimmed = 0.0
+        self._trimmed = self._looked = 0.0
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
 
     def start(self) -> None:
@@ -239,23 +239,31 @@ class Desk:
     def _look(self) -> None:
         """Receivers that fail for long are an alert for the others; old rows go."""
         now = self.clock()
-        for courier in self.couriers:
-            going, name = courier.going, courier.route.name
-            since = going.failing_since
-            if going.failed or (since and now - since >= self._bounds.undelivered_seconds):
-                if now - self._told.get(name, 0.0) >= self._bounds.undelivered_again:
-                    self._told[name] = now
-                    where = f"{name!r} ({courier.route.where})"
-                    text = f"nothing reaches {where}: {going.trouble}; it is kept and tried again"
-                    self.take(self._own("undelivered", name, text))
-            elif not since:
-                self._told.pop(name, None)
+        if now - self._looked >= self._bounds.undelivered_seconds / 6.0 or now < self._looked:
+            self._looked = now
+            for one in self.standing():
+                self._undelivered(one, now)
         if now - self._trimmed >= 3600.0 and not self.disk:
             self._trimmed = now
             try:
                 self.spool.trim(now)
             except sqlite3.Error as error:
                 _log.warning("old alerts cannot be removed: %s", error)
+
+    def _undelivered(self, standing: dict[str, Any], now: float) -> None:
+        """Something waits for long although it was tried: whether the receiver fails, or refuses only that."""
+        name, oldest = standing["route"], standing["oldest"]
+        if oldest is None or not standing["problem"] or now - oldest < self._bounds.undelivered_seconds:
+            if oldest is None:
+                self._told.pop(name, None)
+            return
+        if now - self._told.get(name, 0.0) >= self._bounds.undelivered_again:
+            self._told[name] = now
+            where = f"{name!r} ({standing['where']})"
+            text = (
+                f"{standing['waiting']} alerts wait for {where}, and are tried again: {standing['problem']}"
+            )
+            self.take(self._own("undelivered", name, text))
 
     def _own(self, kind: str, cause: str, text: str) -> Alert:
         return Alert("", "", kind, cause, one_line(text, self._bounds.text_chars), self.clock())
@@ -282,6 +290,7 @@ class Desk:
                     "sent": max(sent, default=None),
                     "failing_since": courier.going.failing_since or None,
                     "trouble": courier.going.trouble,
+                    "problem": next((row["problem"] for row in rows if row["problem"]), ""),
                     "remark": courier.going.remark,
                 }
             )

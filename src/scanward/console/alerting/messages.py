@@ -16,6 +16,7 @@ from scanward.shipping.events import (
     EMERGENCY_STARTED,
     EMERGENCY_STOPPED,
     NODE_AUTHENTICATION,
+    PRIVATE,
     RECORDING_STOPPED,
     RESTRICTED_FUNCTION,
     SECURITY_ALERT,
@@ -90,10 +91,18 @@ def atna_message(one: Outgoing, source: str) -> bytes:
         kind=kind,
         wall_ns=round(one.last * 1e9),
         text=json.dumps(as_json(one, source), ensure_ascii=True),
-        meaning=Meaning(SECURITY_ALERT, _TYPES.get(kind), _OUTCOME[one.severity]),
+        meaning=_meaning(kind, one.severity),
         reason=one_line(f"{one.title}. {one.text}", 500),
     )
     return dicom_message(audit_message(event, Source(source)), event, Source(source))
+
+
+def _meaning(kind: str, severity: Severity) -> Meaning:
+    """A security alert where DICOM has a type for it, else an event of our own: never one that means something else."""
+    outcome = _OUTCOME[severity]
+    if kind in _TYPES:
+        return Meaning(SECURITY_ALERT, _TYPES[kind], outcome)
+    return Meaning(Code(kind or "other", PRIVATE, kind.replace("_", " ")), None, outcome)
 
 
 def mail(one: Outgoing, source: str, sender: str, recipients: tuple[str, ...]) -> EmailMessage:

@@ -48,9 +48,11 @@ class Syslog:
         self.batch = batch
 
     def send(self, messages: Sequence[Outgoing]) -> str:
+        self._sender.close()
+        before = self._sender.connections
         for one in messages:
             self._sender.send(self._make(one, self._source))
-        if not self._sender.close():
+        if not self._sender.close() or self._sender.connections > before + 1:
             where = f"{self._sender.host}:{self._sender.port}"
             raise ShippingError("the syslog server broke the connection", where, "they are sent again")
         return ""
