@@ -121,7 +121,9 @@ def settings_tables(source: str, names: dict[str, object]) -> Iterator[str]:
         yield f"\n## {node.name}\n\n{text}\n\n| setting | default | unit and reason |\n|---|---|---|\n"
         for line in node.body:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                reason = lines[(line.end_lineno or line.lineno) - 1].partition("  # ")[2].strip()
+                # a formatter may have put the value of a long line, and the comment with it, into brackets
+                written = lines[line.lineno - 1 : line.end_lineno]
+                reason = next((r for each in written if (r := each.partition("  # ")[2].strip())), "")
                 default = defaults[line.target.id]
                 shown = "none" if default is dataclasses.MISSING else f"`{default}`"
                 escaped = reason.replace("|", "\\|")
