@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _console import Browser, Desk, until
-from _guard import ANNA, BERT, CARL, STRANGER, Bench
+from _guard import ANNA, BERT, CARL, STRANGER, Bench, answer, policy, policy_text
 from _stream import Authority
 from scanward.commands import Mode
 from scanward.config import CONSOLE_BOUNDS
@@ -403,6 +403,46 @@ def test_a_refusal_keeps_the_command_from_the_gantry(anna: Browser, guard: Runni
     until(lambda: anna.state("ct1")["held"] is None)
 
 
+def test_two_persons_release_each_in_his_own_browser(tmp_path: Path) -> None:
+    site = policy(policy_text() + '\n[two_persons]\ndisputes = ["PatientAge"]\n')
+    with running(tmp_path / "c", Bench(site)) as guard, Desk(tmp_path, {"ct1": guard.path}) as desk:
+        anna, bert = desk.browser("anna", "operator"), desk.browser("bert", "operator")
+
+        def load() -> None:
+            guard.bench.judge = [answer(disputed=True)]
+            guard.bench.load()
+
+        guard.run(load)
+        shown = bert.held("ct1")
+        assert (shown["persons"], shown["released_by"]) == (2, [])
+        call = Act(ActKind.CALL, "anna", shown["request"], shown["digest"])
+        assert anna.send("ct1", anna.ticket("ct1"), call, ANNA).json()["done"] is True
+        until(lambda: bert.held("ct1")["called"] == ["anna"])
+        assert anna.act("ct1", ActKind.RELEASE, ANNA, "seen").json()["done"] is True
+        until(lambda: bert.held("ct1")["released_by"] == [{"operator": "anna", "reason": "seen"}])
+        assert guard.bench.to_gantry == []
+        assert anna.act("ct1", ActKind.RELEASE, ANNA).json()["done"] is False  # the same person again
+        assert guard.bench.to_gantry == []
+        assert bert.act("ct1", ActKind.RELEASE, BERT, "I agree").json()["done"] is True
+        assert guard.run(lambda: guard.bench.view().armed) == "L1"
+
+
+def test_who_decided_or_called_is_shown_at_once() -> None:
+    state = ScannerState("ct1", "CT 1")
+    told = hold()
+    state.event("held", told, 1.0)
+    state.event("called", {"request": told["request"], "operator": "anna"}, 1.0)
+    state.event("called", {"request": told["request"], "operator": "bert"}, 1.0)
+    state.event("called", {"request": told["request"], "operator": "anna"}, 1.0)
+    state.event("one_of_two", {"request": told["request"], "operator": "anna", "reason": "seen"}, 1.0)
+    assert state.held is not None
+    assert state.held["called"] == ["bert", "anna"]
+    assert state.held["released_by"] == [{"operator": "anna", "reason": "seen"}]
+    assert state.held["shown_ok"] is True
+    state.event("released", {"request": told["request"]}, 1.0)
+    assert state.held is None
+
+
 def test_a_ticket_is_for_one_act(anna: Browser, guard: Running) -> None:
     guard.run(lambda: held(guard.bench))
     shown = anna.held("ct1")
@@ -526,8 +566,6 @@ def test_any_body_is_answered_in_the_houses_shape(anna: Browser, body: bytes) ->
 
 
 def test_emergency_access_without_a_key_is_for_the_guards_own_terminal(tmp_path: Path) -> None:
-    from _guard import policy, policy_text
-
     text = policy_text().replace("[emergency]", "[emergency]\nunsafe_without_key = true")
     site = policy(text)
     assert site.emergency.unsafe_without_key

@@ -105,8 +105,8 @@ class ScannerState:
         """News. What it changes in the state is asked of the guard; a hold is shown at once."""
         if kind == "held":
             self._hold(data, "seconds", now)
-        elif kind in ("unheld", "released") and self.held and data.get("request") == self.held.get("request"):
-            self.held = None
+        elif self.held is not None and data.get("request") == self.held.get("request"):
+            self._of_the_hold(kind, data)
         elif kind == "examination":
             self.examination = dict(data) if data else None
         if kind not in _SILENT_KINDS:
@@ -152,11 +152,28 @@ class ScannerState:
         if before is not None and before.get("request") == held.get("request"):
             until = min(until, before["until"])  # a state that took its time on the way gives no time
         self.held = {
+            "released_by": [],
+            "called": [],
             **held,
             "seconds_left": round(max(0.0, until - now), 1),
             "until": until,
             "shown_ok": _is_shown(held),
         }
+
+    def _of_the_hold(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Somebody decided, or called: shown at once; the guard's state, asked for meanwhile, says it again."""
+        assert self.held is not None
+        if kind in ("unheld", "released"):
+            self.held = None
+        elif kind == "one_of_two":
+            first = {"operator": data.get("operator"), "reason": data.get("reason")}
+            self.held = {**self.held, "released_by": [first]}
+        elif kind == "called":
+            called = self.held.get("called")
+            others = (
+                [who for who in called if who != data.get("operator")] if isinstance(called, list) else []
+            )
+            self.held = {**self.held, "called": [*others, data.get("operator")]}
 
     def _short(self, data: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: value for key, value in data.items() if key not in _LONG}
