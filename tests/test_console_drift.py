@@ -13,10 +13,12 @@ from scipy import stats
 
 from scanward.calibration import Calibration
 from scanward.console.drift import (
+    SURE,
     Level,
     Stability,
     chi_square,
     critical,
+    effective,
     kolmogorov,
     rank,
     stability,
@@ -32,7 +34,7 @@ def test_the_index_by_hand() -> None:
     by_hand = (80.5 - 40.5) / 101 * math.log(80.5 / 40.5) + (20.5 - 60.5) / 101 * math.log(20.5 / 60.5)
     found = stability([40, 60], [80, 20], 100, 100)
     assert found.index == pytest.approx(by_hand)
-    assert found.chance == pytest.approx(0.02 * stats.chi2.ppf(0.999, 1))
+    assert found.chance == pytest.approx(0.02 * stats.chi2.ppf(SURE, 1))
     assert found.level is Level.DRIFTED
 
 
@@ -75,8 +77,8 @@ def test_without_drift_chance_explains_the_index_as_often_as_it_says() -> None:
         before, now = rng.multinomial(900, shares), rng.multinomial(300, shares)
         found = stability(before.tolist(), now.tolist(), 900, 300)
         beyond += found.index > found.chance
-    # 0.1 % is promised: 3 expected. More than 12 would happen once in some 40,000 such tests.
-    assert beyond <= 12
+    # 0.01 % is promised: 0.3 expected. More than 4 would happen once in some 60,000 such tests.
+    assert beyond <= 4
 
 
 def test_a_shift_that_matters_is_found_in_a_week() -> None:
@@ -86,8 +88,17 @@ def test_a_shift_that_matters_is_found_in_a_week() -> None:
     assert stability(before, now, 2000, 200).level is Level.DRIFTED
 
 
+def test_commands_of_one_examination_weigh_as_one_draw() -> None:
+    assert effective([1] * 50) == 50.0
+    assert effective([7] * 50) == 50.0  # of equal examinations each is one
+    assert effective([1] * 90 + [90]) == pytest.approx(
+        180**2 / (90 + 8100)
+    )  # 91 examinations: one has half the say
+    assert effective([]) == 0.0
+
+
 @pytest.mark.parametrize("degrees", [1, 2, 3, 9, 12, 40, 100])
-@pytest.mark.parametrize("share", [0.5, 0.95, 0.999])
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.9999])
 def test_chi_square_as_scipy_has_it(degrees: int, share: float) -> None:
     assert chi_square(share, degrees) == pytest.approx(stats.chi2.ppf(share, degrees), rel=1e-9)
 

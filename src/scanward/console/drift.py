@@ -5,7 +5,8 @@
 much did: conventions, not laws. Of n and m independent draws without any drift the index is some
 ``(1/n + 1/m) chi-square(bins - 1)`` (Yurdakul, Statistical properties of population stability index, 2018), so few
 examinations make a large index by themselves: what chance explains is told beside it and never called drift. Commands
-of one examination are not independent; n and m are therefore examinations, which errs towards silence.
+of one examination are not independent: n and m are the numbers of draws that weigh as much if all of them said the same
+(`effective`), which errs towards silence.
 
 *Conformal p-values* are uniform as long as examinations are exchangeable with those of the calibration (Vovk,
 Gammerman, Shafer, Algorithmic Learning in a Random World, 2005). All share one calibration set, so they are not
@@ -18,14 +19,14 @@ they tell without loss: whether the new scores and those of the calibration are 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 MOVED: Final = 0.1  # index from which a field is said to have moved
 DRIFTED: Final = 0.25  # and from which much did
-SURE: Final = 0.999  # a bundle has some 40 fields: one look in 25 names one by chance at this level
+SURE: Final = 0.9999  # of fields without drift, asymptotically; at some 100 examinations measured: 0.9995 (docs/drift.md)
 _HALF: Final = 0.5  # added to the count of each bin (Jeffreys): an empty bin has a finite index
 _TERMS: Final = 100  # of Kolmogorov's series; it converges after a few
 
@@ -65,7 +66,7 @@ def stability(expected: Sequence[float], observed: Sequence[float], n: float, m:
     expected, observed : sequence of float, length B
         How often each bin was met in training and now.
     n, m : float
-        How many independent draws these rest on: examinations.
+        How many independent draws these rest on.
     """
     if len(expected) != len(observed) or len(expected) < 1:
         raise ValueError("two lists of the same bins are needed")
@@ -79,6 +80,16 @@ def stability(expected: Sequence[float], observed: Sequence[float], n: float, m:
         before, now = (e + _HALF) / e_all, (o + _HALF) / o_all
         index += (now - before) * math.log(now / before)
     return Stability(index, (1.0 / n + 1.0 / m) * chi_square(SURE, bins - 1), bins)
+
+
+def effective(sizes: Iterable[int]) -> float:
+    """Independent draws that weigh as much as examinations of so many commands that all say the same.
+
+    ``(sum k)^2 / sum k^2`` (Kish, Survey Sampling, 1965).
+    """
+    sizes = list(sizes)
+    squares = sum(k * k for k in sizes)
+    return sum(sizes) ** 2 / squares if squares else 0.0
 
 
 def chi_square(share: float, degrees: int) -> float:

@@ -27,6 +27,7 @@ RARE: Final = 0.02  # of the training: a value that is rarer shares a bin with a
 TENTHS: Final = (
     10  # bins of a continuous field, and values of any other that have a bin of their own: at most
 )
+_UNLEARNED: Final = 1  # the bin of values that were not learned
 _AGAIN: Final = "train the bundle again with this version"
 
 
@@ -52,6 +53,8 @@ class Reference:
         SHA-256 of its manifest, as verdicts name it.
     examinations, commands : int
         How many it learned from; 0 where it does not say.
+    effective : float
+        How many independent draws that is (`drift.effective`).
     fields : tuple of FieldReference, in the order of the encoder's fields
         Empty where it does not say.
     budget : float
@@ -64,6 +67,7 @@ class Reference:
     encoder: Encoder
     examinations: int
     commands: int
+    effective: float
     fields: tuple[FieldReference, ...]
     budget: float
     units: int
@@ -86,14 +90,21 @@ def reference_of(bundle: Bundle) -> Reference:
         encoder = Encoder.from_settings(settings["encoder"])
         budget, units = float(settings["budget"]), len(settings["calibrations"]["examination"])
         seen = bundle.manifest.facts.metrics.get("seen")
-        told = seen if isinstance(seen, Mapping) else {"examinations": 0, "commands": 0, "fields": None}
-        examinations, commands = int(told["examinations"]), int(told["commands"])
-        counts = told["fields"]
-        fields = () if counts is None else tuple(_field(one, counts[one.name]) for one in encoder.fields)
+        examinations, commands, draws = 0, 0, 0.0
+        fields: tuple[FieldReference, ...] = ()
+        if isinstance(seen, Mapping):
+            examinations, commands = int(seen["examinations"]), int(seen["commands"])
+            draws, late = float(seen["effective"]), seen["unlearned"]
+            if not 0.0 <= draws <= examinations <= commands:
+                raise ValueError("not the numbers of a training")
+            fields = tuple(
+                _field(one, seen["fields"][one.name], _share(late["fields"][one.name], late["commands"]))
+                for one in encoder.fields
+            )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         what = f"what the bundle learned from is not understood ({type(error).__name__}: {error})"
         raise BundleError(what, todo=_AGAIN) from error
-    return Reference(bundle.manifest.digest, encoder, examinations, commands, fields, budget, units)
+    return Reference(bundle.manifest.digest, encoder, examinations, commands, draws, fields, budget, units)
 
 
 def command_of(parameters: str, context: str) -> Command:
@@ -107,7 +118,7 @@ def command_of(parameters: str, context: str) -> Command:
 # --- inside
 
 
-def _field(field: Learned, counts: Sequence[object]) -> FieldReference:
+def _field(field: Learned, counts: Sequence[object], unlearned: float) -> FieldReference:
     if len(counts) != field.size or not all(type(c) is int and c >= 0 for c in counts):
         raise ValueError(f"not the counts of {field.name}")
     seen = np.array(counts, dtype=np.float64)
@@ -123,9 +134,27 @@ def _field(field: Learned, counts: Sequence[object]) -> FieldReference:
         known.unit if known is not None else "",
         bin_of,
         tuple(name for name, _ in bins),
-        tuple(float(seen[codes].sum()) for _, codes in bins),
-        1,
+        _expected([float(seen[codes].sum()) for _, codes in bins], unlearned),
+        _UNLEARNED,
     )
+
+
+def _expected(counts: list[float], unlearned: float) -> tuple[float, ...]:
+    """Counts of the bins as they are to be expected of commands that nothing was learned from.
+
+    What is not among the values learned would be one of the rarest: so its share comes out of the last bin.
+    """
+    more = unlearned * sum(counts) - counts[_UNLEARNED]
+    taken = min(max(more, 0.0), counts[-1]) if len(counts) > _UNLEARNED + 1 else 0.0
+    counts[_UNLEARNED] += taken
+    counts[-1] -= taken
+    return tuple(counts)
+
+
+def _share(count: object, of: object) -> float:
+    if type(count) is not int or type(of) is not int or not 0 <= count <= of:
+        raise ValueError("not a share")
+    return count / of if of else 0.0
 
 
 def _neighbours(seen: NDArray[np.float64]) -> list[list[int]]:

@@ -8,6 +8,7 @@ compared with this one's calibration.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanward.config import DRIFT_BOUNDS, DriftBounds
-from scanward.console.drift import Level, Stability, Tail, Uniformity, rank, stability, tail, uniformity
+from scanward.console.drift import (
+    Level,
+    Stability,
+    Tail,
+    Uniformity,
+    effective,
+    rank,
+    stability,
+    tail,
+    uniformity,
+)
 from scanward.console.drift_reference import FieldReference, Reference, command_of
 from scanward.console.history_store import HistoryStore
 
@@ -133,7 +144,7 @@ def drift_report(
     for week in range(weeks):
         low, high = since + week * WEEK, since + (week + 1) * WEEK
         inside = (at >= low) & (at < high)
-        drifts = _fields(reference, codes[inside], len(set(whose[inside].tolist())))
+        drifts = _fields(reference, codes[inside], whose[inside])
         mine = [r for when, r in known if low <= when < high]
         found.append(
             Week(
@@ -153,7 +164,7 @@ def drift_report(
         total,
         every,
         len(judged),
-        _fields(reference, codes, len(set(whose.tolist()))),
+        _fields(reference, codes, whose),
         tuple(ranks),
         uniformity(ranks, reference.units),
         tail(ranks, reference.units, reference.budget),
@@ -193,18 +204,18 @@ def _examinations(db: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3
     ).fetchall()
 
 
-def _fields(reference: Reference, codes: NDArray[np.int64], examinations: int) -> tuple[FieldDrift, ...]:
+def _fields(
+    reference: Reference, codes: NDArray[np.int64], whose: NDArray[np.str_]
+) -> tuple[FieldDrift, ...]:
     """Every field of these commands, gravest first."""
     if not len(codes):
         return ()
-    found = [
-        _field(one, codes[:, at], reference.examinations, examinations)
-        for at, one in enumerate(reference.fields)
-    ]
+    draws = effective(Counter(whose.tolist()).values())
+    found = [_field(one, codes[:, at], reference.effective, draws) for at, one in enumerate(reference.fields)]
     return tuple(sorted(found, key=lambda f: (-GRAVITY.index(f.stability.level), -f.stability.index, f.name)))
 
 
-def _field(field: FieldReference, codes: NDArray[np.int64], before: int, now: int) -> FieldDrift:
+def _field(field: FieldReference, codes: NDArray[np.int64], before: float, now: float) -> FieldDrift:
     counts = np.bincount(field.bin_of[codes], minlength=len(field.names)).astype(np.float64)
     # A bin that neither training nor these commands have met is no bin.
     kept = [at for at, count in enumerate(field.counts) if count or counts[at]]

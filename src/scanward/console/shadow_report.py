@@ -100,7 +100,7 @@ def shadow_report(
             f"SELECT count(*) AS commands, count(DISTINCT {_WHOSE}) AS examinations, "  # noqa: S608
             "coalesce(sum(verdict = 'ALERT'), 0) AS held, coalesce(sum(verdict = 'HALT'), 0) AS halted, "
             f"count(DISTINCT CASE WHEN verdict <> 'RELEASE' THEN {_WHOSE} END) AS stopped, "
-            "coalesce(sum(outcome = 'shadow'), 0) AS in_shadow "
+            "coalesce(sum(outcome = 'shadow' AND verdict <> 'RELEASE'), 0) AS in_shadow "
             f"FROM judged WHERE {_COUNTED}",
             asked,
         ).fetchone()

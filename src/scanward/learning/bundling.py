@@ -12,7 +12,7 @@ from scanward.bundle import BundleFacts, library_versions
 from scanward.commands import FIELDS, Device, Examination, Field, Group, Kind, Role
 from scanward.errors import SettingsError
 from scanward.layers.encoding import Learned
-from scanward.learning.fit import Fitted, clinical
+from scanward.learning.fit import CALIBRATE, Fitted, clinical
 from scanward.learning.seen import seen
 from scanward.recordings.examinations import canonical, in_time
 
@@ -59,7 +59,7 @@ def facts_of(
         },
         metrics={
             **fitted.report,
-            "seen": seen(onion.encoder, clean),
+            "seen": seen(onion.encoder, clean, CALIBRATE),
             "site_key": site_key,
             "seed": seed,
             "include_qa": include_qa,

@@ -285,7 +285,7 @@ def _through_bundle(
         calibration={"budget": plan.budget, "examinations": found.report.get("calibration_examinations")},
         metrics={
             "quality": fitted.report.get("quality", {}),
-            "seen": seen(fitted.onion.encoder, past),
+            "seen": seen(fitted.onion.encoder, fitting.clinical(past), fitting.CALIBRATE),
             "simulated": True,
         },
         libraries=bundle.library_versions("numpy", "onnxruntime", "scikit-learn", "lightgbm", "torch"),
