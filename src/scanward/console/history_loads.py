@@ -26,6 +26,7 @@ _TAKEN: Final = (  # what is known of an element when its load is taken in
 _SHADOW: Final = "shadow mode"  # how the gate's note on such a release begins
 _EMERGENCY: Final = "emergency access"
 _GONE: Final = "the guard ended before it was decided"
+_UNTOLD: Final = "the log does not say what became of it; another of that name came"
 _UNKNOWN: Final = "the guard ended before it said that this was sent: it may have reached the gantry"
 
 
@@ -61,6 +62,11 @@ class LoadRecords(RecordBase):
 
     def _insert(self, said: Told, kind: str, commands: Sequence[Told]) -> None:
         load, course = self._text(said.get("id")), self.course
+        self._run(
+            f"UPDATE judged SET outcome = 'refused', why = :why WHERE {OF_LOG} AND load = :load AND outcome = 'pending'",
+            load=load,
+            why=_UNTOLD,
+        )
         rows = []
         for element, command in enumerate(commands):
             parameters, context = mapping(command.get("parameters")), mapping(command.get("context"))
@@ -93,20 +99,21 @@ class LoadRecords(RecordBase):
 
     def _verdict(self, said: Told) -> None:
         load, request = self._text(said.get("id")), whole(said.get("request"))
-        p_values = said.get("p_values") if isinstance(said.get("p_values"), list) else []
+        told_p = said.get("p_values")
+        p_values: list[Any] = told_p if isinstance(told_p, list) else []
         rows = self._open(load) or self._reopened(load, self._text(said.get("digest")))
         if not rows:  # its load is in a part of the log that is not there any more
             self._insert(said, "command", [{}] * max(1, len(p_values)))
             rows = self._open(load)
         elif any(row["request"] for row in rows):
             rows = self._again(rows)
-        fields = [self._text(f) for f in said.get("fields") or [] if isinstance(f, str)]
         apart = said.get("elements") if isinstance(said.get("elements"), list) else None
         for row in rows:
             own = _own(apart, row["element"])
             told = said if own is None else own
-            objected = fields if own is None else [f for f in told.get("fields") or [] if isinstance(f, str)]
-            objected = list(dict.fromkeys(self._text(f) for f in objected))
+            fields = told.get("fields")
+            named = [self._text(f) for f in fields if isinstance(f, str)] if isinstance(fields, list) else []
+            objected = list(dict.fromkeys(named))
             element = row["element"]
             self._run(
                 "UPDATE judged SET request = :request, verdict = :verdict, layer = :layer, fields = :fields, "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from scanward.config import HISTORY_BOUNDS, HistoryBounds
-from scanward.console.history_import import Importer
+from scanward.console.history_import import Importer, Standing
 from scanward.console.history_store import HistoryStore
 from scanward.console.shared import Console
 from scanward.errors import InputError, ScanwardError
@@ -46,8 +47,17 @@ class History:
                     pass
                 if await loop.run_in_executor(self._threads, importer.due):
                     await self.verify(importer)
-            except ScanwardError as error:  # the history's own disk: the console goes on without it
+            except (
+                ScanwardError,
+                sqlite3.Error,
+            ) as error:  # the history's own disk: the console goes on without it
                 _LOG.error("history of %s: %s", importer.scanner, error)
+                importer.standing = Standing(
+                    f"the history cannot be written: {error}", importer.standing.looked
+                )
+            except Exception as error:  # noqa: BLE001 - a bug: said on the pages, and tried again
+                _LOG.exception("history of %s", importer.scanner)
+                importer.standing = Standing(f"unexpected {type(error).__name__}", importer.standing.looked)
             await asyncio.sleep(self._bounds.poll_seconds)
 
     async def verify(self, importer: Importer) -> bool:
