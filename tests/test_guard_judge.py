@@ -55,6 +55,7 @@ from scanward.guard.judge_forecast import forecast
 from scanward.guard.judge_room import JudgeRoom
 from scanward.keys import SigningKey, VerifyKey, write_pair
 from scanward.layers.form import FormLayer
+from scanward.layers.limits import LimitsLayer
 from scanward.layers.onion import Onion
 from scanward.links.identifiers import Identifiers
 
@@ -211,6 +212,25 @@ def test_a_dose_forged_low_is_replaced_by_physics(
     told = forecast(onion, replace(command, parameters=absent))
     assert told is not None
     assert told.CTDIvol >= 0.97 * honest[0]
+
+
+def test_the_notification_value_that_is_shown_is_the_one_that_is_compared_with(
+    onion: Onion, examinations: list[tuple[Command, ...]]
+) -> None:
+    command = _spiral(examinations)
+    told = forecast(onion, command)
+    assert told is not None
+    value = told.notify_CTDIvol
+    assert value is not None
+    limits = next(rule for rule in onion.rules if isinstance(rule, LimitsLayer))
+    for factor, objects in ((0.99, False), (1.01, True)):
+        changed = replace(command, parameters={**command.parameters, "CTDIvol": value * factor, "DLP": 1.0})
+        said = limits.judge(limits.start(), changed)[0].objections
+        assert any(o.field == "CTDIvol" and "notification" in o.reason for o in said) is objects
+    absent = {k: v for k, v in command.parameters.items() if k != "CTDIwPhantomType"}
+    told = forecast(onion, replace(command, parameters=absent))
+    assert told is not None
+    assert told.notify_CTDIvol is None  # of no phantom: compared with nothing
 
 
 def test_a_dose_that_nothing_tells_counts_as_the_most_ever_recorded(onion: Onion) -> None:
