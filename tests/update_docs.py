@@ -54,10 +54,11 @@ instead, of the same shape for every command, with the same exit status:
 everything else.
 """
 
+CONFIG_MODULES = ("ground", "guarding", "learning", "images", "pages")
 SETTINGS_HEAD = """\
 # Bounds and settings
 
-Written by `make docs` out of `src/scanward/config.py`; a test keeps it in step. None of these is read from a
+Written by `make docs` out of `src/scanward/config/`; a test keeps it in step. None of these is read from a
 file or from the environment: a bound that an attacker could raise would be none. What a user sets are the
 options of the commands, see [cli.md](cli.md).
 """
@@ -105,8 +106,10 @@ def _trimmed(text: str) -> str:
 
 def settings_page() -> str:
     """docs/settings.md"""
-    source = Path(scanward.config.__file__).read_text(encoding="utf-8")
-    return SETTINGS_HEAD + "".join(settings_tables(source, vars(scanward.config)))
+    folder = Path(scanward.config.__file__).parent
+    sources = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in CONFIG_MODULES]
+    tables = (table for source in sources for table in settings_tables(source, vars(scanward.config)))
+    return SETTINGS_HEAD + "".join(tables)
 
 
 def settings_tables(source: str, names: dict[str, object]) -> Iterator[str]:
