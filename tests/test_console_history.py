@@ -157,6 +157,17 @@ def test_after_a_restart_nothing_waits_and_what_may_have_been_sent_is_unknown(
     assert "may have reached the gantry" in judged(store)[1]["why"]
 
 
+def test_when_the_relay_ends_nothing_waits(log: Log, store: HistoryStore) -> None:
+    scanner = Scanner(log)
+    scanner.judge = [ODD]
+    scanner.load()
+    log.write("end", {})
+    import_all(importer(store, log))
+    assert [(r["outcome"], r["why"]) for r in judged(store)] == [
+        ("refused", "the guard ended before it was decided")
+    ]
+
+
 def test_a_trigger_that_bears_the_name_of_a_load_changes_nothing_for_good(
     log: Log, store: HistoryStore
 ) -> None:

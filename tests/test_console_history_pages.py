@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -263,3 +264,64 @@ def test_what_is_read_is_checked_at_once(own: tuple[Browser, Desk, Log]) -> None
     path.write_bytes(data)
     until(lambda: "BROKEN" in text_of(page, "/audit"))
     assert "is not the one that was read before" in text_of(page, "/audit")
+
+
+def test_nothing_that_any_record_holds_is_carried_out(tmp_path: Path) -> None:
+    """Every text of every record, names of parameters too, is a tag; no page has one."""
+    tag = "\"><img src=x onerror=alert(1)>'</script><script>{{7*7}}\u202e"
+    log = Log(tmp_path / "audit")
+    log.start(weakenings=[tag], version=tag)
+    command = {"parameters": {tag: tag, "ProtocolName": tag, "BodyPartExamined": tag, "KVP": tag}}
+    command["context"] = {tag: [{"value": tag, "source": tag}, {"value": 1.0, "source": tag}]}  # type: ignore[dict-item]
+    named = {
+        "id": tag,
+        "examination": tag,
+        "patient": tag,
+        "digest": tag,
+        "mode": tag,
+        "operator": tag,
+        "bundle": tag,
+    }
+    log.write("load", {**named, "chain": [{"command": command}] * 2}, 1)
+    said = {"verdict": tag, "layer": tag, "fields": [tag], "reason": tag, "p_values": [0.1, tag]}
+    log.write("verdict", {**named, **said, "request": 1}, 2)
+    log.write("hold", {**named, "request": 1}, 3)
+    log.write("operator", {**named, "request": 1, "decision": tag, "reason": tag}, 4)
+    log.write("act", {"act": tag, "operator": tag, "request": 1, "peer": tag, "user": tag, "refused": tag})
+    log.write("emergency_begin", {"grant": 1, "operator": tag, "minutes": 5, "reason": ""})
+    log.write("release", {**named, "request": 1, "note": f"emergency access: {tag}"}, 5)
+    log.write("sent", {**named, "token": 5}, 6)
+    log.write(
+        "dose", {"load": tag, "element": 0, "examination": tag, "dose": {"phantom": 32, "ctdivol": 1.0}}, 7
+    )
+    log.write("emergency_end", {"grant": 1, "why": tag, "loads": 1})
+    log.write("emergency_begin", {"grant": 2, "operator": tag, "minutes": 5, "reason": tag})
+    log.write("emergency_reason", {"grant": 1, "operator": tag, "reason": tag})
+    log.write(tag, {"reason": tag, tag: tag})
+    (tmp_path / "audit.pub").write_bytes(KEY.verify_key.pem())
+    more = 'audit = "audit"\naudit_keys = ["audit.pub"]\n'
+    with Desk(tmp_path, {"ct1": tmp_path / "nobody.sock"}, more) as desk:
+        importer = history_of(desk.console).importers["ct1"]
+        until(lambda: importer.standing.looked and not importer.standing.behind)
+        page = desk.browser("petra", "physicist")
+        paths = [
+            "/history",
+            "/history/commands/1",
+            "/history/commands/2",
+            "/history/notes",
+            "/audit",
+            "/device",
+        ]
+        paths += [f"{path}?kind={quote(tag)}" for path in ("/history/notes",)]
+        for path in paths:
+            text = text_of(page, path)
+            assert text.count("<script") == len(
+                re.findall(r'<script type="module" src="/[^"]*"></script>', text)
+            ), path
+            assert "<img src=x" not in text, path
+            assert "\u202e" not in re.sub(r'value="[^"]*"', "", text), path  # a value is what is asked for
+            assert "onerror=alert(1)&gt;" in text or path == "/device", path
+        for row in table(page, "/history/commands.csv"):
+            assert row["ProtocolName"].startswith('"><img')
+            assert "\u202e" not in "".join(row.values())
+    log.close()

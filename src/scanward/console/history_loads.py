@@ -34,12 +34,9 @@ class LoadRecords(RecordBase):
     """What the gate does with what a host sends."""
 
     def _start(self, said: Told) -> None:
+        """A relay begins its life: nothing of the one before waits any more, and everything is counted anew."""
         course = self.course
-        gone = f"WHERE {OF_LOG} AND outcome = 'pending'"
-        self._run(
-            f"UPDATE judged SET outcome = 'unknown', why = :why {gone} AND token IS NOT NULL", why=_UNKNOWN
-        )
-        self._run(f"UPDATE judged SET outcome = 'refused', why = :why {gone}", why=_GONE)
+        self._settle()
         self._run(
             f"UPDATE emergencies SET ended = :at, ended_why = 'the guard started anew' WHERE {OF_LOG} AND ended IS NULL"
         )
@@ -47,6 +44,19 @@ class LoadRecords(RecordBase):
         weakenings = said.get("weakenings")
         told = ", ".join(self._text(w) for w in weakenings) if isinstance(weakenings, list) else ""
         self._write_note("start", f"weakened: {told}" if told else "nothing weakened", said)
+
+    def _end(self, said: Told) -> None:
+        """A relay ends, and says so."""
+        self._settle()
+        self._note(said)
+
+    def _settle(self) -> None:
+        """What a relay left behind: not released, or nobody knows whether it was sent."""
+        gone = f"WHERE {OF_LOG} AND outcome = 'pending'"
+        self._run(
+            f"UPDATE judged SET outcome = 'unknown', why = :why {gone} AND token IS NOT NULL", why=_UNKNOWN
+        )
+        self._run(f"UPDATE judged SET outcome = 'refused', why = :why {gone}", why=_GONE)
 
     def _load(self, said: Told) -> None:
         chain = said.get("chain")
@@ -63,7 +73,8 @@ class LoadRecords(RecordBase):
     def _insert(self, said: Told, kind: str, commands: Sequence[Told]) -> None:
         load, course = self._text(said.get("id")), self.course
         self._run(
-            f"UPDATE judged SET outcome = 'refused', why = :why WHERE {OF_LOG} AND load = :load AND outcome = 'pending'",
+            f"UPDATE judged SET outcome = 'refused', why = :why WHERE {OF_LOG} AND load = :load "
+            "AND outcome = 'pending'",
             load=load,
             why=_UNTOLD,
         )

@@ -31,6 +31,8 @@ class Records(LoadRecords, PeopleRecords):
         super().__init__(db, course, bounds)
         self._kinds: Mapping[str, Callable[[Told], None]] = {
             "start": self._start,
+            "end": self._end,
+            "crash": self._end,
             "load": self._load,
             "motion": self._motion,
             "verdict": self._verdict,

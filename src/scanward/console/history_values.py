@@ -105,6 +105,13 @@ class RecordBase:
         words = [self._text(said[name]) for name in _WORDS if isinstance(said.get(name), str) and said[name]]
         if kind in ("host", "gantry"):
             words = ["up" if said.get("up") is True else "gone", *words]
+        if not words:  # numbers and the like, in the order in which they were told
+            plain = [
+                (k, v)
+                for k, v in said.items()
+                if k not in ("kind", "record") and isinstance(v, str | int | float)
+            ]
+            words = [", ".join(f"{self._text(k)} {str(v)[:64]}" for k, v in plain[:6])]
         self._write_note(kind, ": ".join(words), said)
 
     def _grant(self, number: int | None) -> int | None:
