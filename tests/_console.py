@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from _web import CHEAP, TestClient, client_of, sign_in
+from _web import CHEAP, client_of, sign_in
 from scanward.console.app import build_console, open_console
 from scanward.console.settings import ConsoleSettings, parse_settings
 from scanward.console.shared import Console
@@ -62,7 +62,7 @@ def until(found: Callable[[], Any], what: object = "") -> Any:
 class Browser:
     """Somebody signed in, with the token that his page has."""
 
-    def __init__(self, client: TestClient, name: str, password: str) -> None:
+    def __init__(self, client: Any, name: str, password: str) -> None:
         self.client, self.name = client, name
         self.headers = {"X-CSRF-Token": sign_in(client, name, password)}
 
@@ -131,7 +131,7 @@ class Desk:
         self.accounts = self._stack.enter_context(Accounts(self.settings.web.accounts, CHEAP))
         self.console: Console = open_console(self.settings, self.accounts)
         self.app = build_console(self.console)
-        self._first: TestClient | None = None
+        self._first: Any = None
 
     def __enter__(self) -> Self:
         self._first = self._stack.enter_context(client_of(self.app))  # its loop serves the console
@@ -142,7 +142,7 @@ class Desk:
     ) -> None:
         self._stack.close()
 
-    def stranger(self) -> TestClient:
+    def stranger(self) -> Any:
         """A client that nobody signed in with."""
         client = client_of(self.app)
         assert self._first is not None
@@ -160,7 +160,6 @@ class Desk:
     def run(self, call: Callable[[], Any]) -> Any:
         """Run ``call`` in the loop that serves the console."""
         assert self._first is not None
-        assert self._first.portal is not None
         return self._first.portal.call(call)
 
 

@@ -41,7 +41,7 @@ def desk(guard: Running, tmp_path: Path) -> Iterator[Desk]:
 def routes(desk: Desk) -> list[tuple[str, str, frozenset[str]]]:
     """(method, address, roles) of everything that is the console's own."""
     ours = {route.path for route in SIGNING} | {"/"}
-    found = []
+    found: list[tuple[str, str, frozenset[str]]] = []
     for route in desk.app.routes:
         if isinstance(route, Mount) or getattr(route, "path", "") in ours:
             continue

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ async def opened(browser: Browser, path: str = "/api/events") -> AsyncIterator[S
 
     async def run() -> None:
         try:
-            await browser.client.app(scope, made.receive, made.send)  # type: ignore[operator]
+            await browser.client.app(scope, made.receive, made.send)
         finally:
             made.ended.set()
 
@@ -216,7 +217,7 @@ def test_a_stream_ends_with_what_allowed_it(desk: Desk, how: str) -> None:
 
 def test_watching_keeps_no_sign_in_alive(desk: Desk) -> None:
     anna = desk.browser("anna", "operator")
-    sessions = anna.client.app.state.sessions  # type: ignore[attr-defined]
+    sessions = anna.client.app.state.sessions
     sessions.idle_seconds = 0.6
 
     async def watch() -> None:
@@ -235,7 +236,7 @@ def test_nobody_takes_all_streams(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
         async with opened(anna) as one, opened(anna) as two, opened(anna) as three, opened(bert) as other:
             await three.until(lambda: three.status)
             for found in (one, two, other):
-                await found.until(lambda found=found: found.of("scanner"))
+                await found.until(partial(found.of, "scanner"))
             assert three.status == 503
             monkeypatch.setattr(stream, "CONSOLE_BOUNDS", replace(QUICK, streams=3))
             async with opened(bert) as fourth:
