@@ -16,8 +16,8 @@ from scanward.commands.wire import Load
 from scanward.config import CONTROL_BOUNDS, ControlBounds
 from scanward.errors import LinkError
 from scanward.guard.core import GateCore
-from scanward.guard.events import Caps, Finding, Forecast
-from scanward.guard.ledger import Ledger
+from scanward.guard.events import Caps, Finding
+from scanward.guard.ledger import Ledger, repeated
 from scanward.guard.objections import clipped
 from scanward.guard.policy import Policy, youngest
 
@@ -156,7 +156,7 @@ def _doses(course: Course, alert: Caps, absolute: Caps) -> Iterator[dict[str, An
         phantoms |= {*ledger.dlp, *ledger.ctdivol, *ledger.everywhere}
     for phantom in sorted(phantoms):
         own = [(f, n) for f, n in left if f.forecast.phantom == phantom]
-        ahead = [_ahead(ledger, own) for ledger in course.ledgers]
+        ahead = [_ahead(ledger, phantom, own) for ledger in course.ledgers]
         judged = course.left is not None
         yield {
             "phantom": phantom,
@@ -177,13 +177,16 @@ def _cap(caps: Mapping[int, float], phantom: int) -> float | None:
     return caps.get(phantom, min(caps.values(), default=None))
 
 
-def _ahead(ledger: Ledger, own: Sequence[tuple[Finding, int]]) -> Ledger:
+def _ahead(ledger: Ledger, phantom: int, own: Sequence[tuple[Finding, int]]) -> Ledger:
+    """The account of one phantom once everything loaded was given."""
     made = Ledger(
-        [], {p: dict(row) for p, row in ledger.ctdivol.items()}, dict(ledger.everywhere), dict(ledger.dlp)
+        [],
+        {phantom: dict(ledger.ctdivol.get(phantom, {}))},
+        {phantom: ledger.everywhere.get(phantom, 0.0)},
+        {phantom: ledger.dlp.get(phantom, 0.0)},
     )
     for finding, times in own:
-        dose = finding.forecast
-        made.add(Forecast(dose.ctdivol * times, dose.dlp * times, dose.phantom, dose.z_low, dose.z_high))
+        made.add(*repeated((finding.forecast,), times))
     return made
 
 
