@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from _audit import KEY
-from scanward.audit import Kind, read, verify, witnessed
+from scanward.audit import Kind, Moment, read, verify, witnessed
 from scanward.audit.client import (
     Answer,
     Checkpointed,
@@ -30,6 +32,7 @@ from scanward.audit.client import (
     WriterClient,
 )
 from scanward.audit.messages import Parser, Say, encode
+from scanward.audit.process import read_clocks, serve
 from scanward.errors import DecodeError
 from scanward.keys import write_pair
 
@@ -310,6 +313,31 @@ def test_the_writer_ends_when_nobody_is_left(tmp_path: Path, key: Path) -> None:
     client.send(1, b"x")
     client._socket.close()  # as when the relay is killed
     assert client.process.wait(PATIENCE_S) in (0, 1)
+
+
+def test_what_was_handed_over_before_the_relay_died_is_kept(tmp_path: Path, key: Path) -> None:
+    """The relay dies while one record is being written and the next lies in the socket: a stop, perhaps."""
+    ours, theirs = socket.socketpair()
+    settings = {"folder": str(tmp_path / "log"), "key": str(key), "witness": ""}
+    ours.sendall(encode(Say.SETTINGS, 0, json.dumps(settings).encode()))
+    handed = 0
+
+    def clocks() -> Moment:
+        nonlocal handed
+        ready = select.select([ours], [], [], 0)[0] if ours.fileno() >= 0 else []
+        if handed == 0 and ready:  # it is open
+            ours.sendall(encode(Say.APPEND, 1, b"one"))
+            handed = 1
+        elif handed == 1 and not select.select([theirs], [], [], 0)[0]:  # taken, not answered yet
+            ours.sendall(encode(Say.APPEND_RESERVED, 2, b"a stop"))
+            ours.close()
+            handed = 2
+        return read_clocks()
+
+    with theirs:
+        assert serve(theirs, clocks) == 0
+    assert handed == 2
+    assert [r.payload for r in read(tmp_path / "log") if r.kind is Kind.RECORD] == [b"one", b"a stop"]
 
 
 def test_neither_process_nor_client_loads_numpy() -> None:

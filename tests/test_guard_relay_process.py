@@ -19,6 +19,7 @@ from _stream import Authority, Gantry, Host, host, plain_gantry
 from _trained import Trained
 from scanward.audit.reading import read
 from scanward.commands import Command, Examination
+from scanward.guard.control_client import ControlClient
 from scanward.transport.tls import client_context, server_context
 
 STOPS = 10_000
@@ -195,9 +196,10 @@ def test_a_trigger_whose_fate_a_crash_leaves_open_is_shown_and_never_sent_again(
                 writer = site.children()["audit"]
                 os.kill(writer, signal.SIGSTOP)
                 played.say(trigger_line("T0", "L1", 0))
-                await asyncio.sleep(
-                    2.0
-                )  # handed to the writer, on no disk: not sent; a busy machine needs its time
+                # handed to the writer, on no disk: not sent
+                with ControlClient(site.folder / "c.sock") as terminal:
+                    await until(lambda: bool(terminal.refresh()["gate"]["firing"] == "RECORDING"))
+                await asyncio.sleep(0.2)  # until it has left the relay
                 assert site.process is not None
                 site.process.kill()
                 site.process.wait(30)

@@ -144,6 +144,11 @@ def serve(sock: socket.socket, clocks: Callable[[], Moment] = read_clocks) -> in
         else:
             waiting.append(checkpoint)
 
+    def answer(data: bytes) -> None:
+        # The relay is gone: nobody can be told, and what it handed over before is still to be read and kept.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(data)
+
     news: deque[str] = deque(maxlen=16)
     try:
         if settings.get("witness"):
@@ -160,8 +165,8 @@ def serve(sock: socket.socket, clocks: Callable[[], Moment] = read_clocks) -> in
         "cut_bytes": opened.cut_bytes,
         "broken": opened.broken,
     }
-    sock.sendall(encode(Say.RECOVERED, 0, json.dumps(told).encode("ascii")))
-    server = Server(writer, sock.sendall, bounds, news)
+    answer(encode(Say.RECOVERED, 0, json.dumps(told).encode("ascii")))
+    server = Server(writer, answer, bounds, news)
     for checkpoint in waiting:
         server.checkpointed(checkpoint)
     status = 0
