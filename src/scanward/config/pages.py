@@ -86,6 +86,7 @@ class ConsoleBounds:
         14_400.0  # s without a request after which a sign-in ends; half a shift. Watching counts not
     )
     acts_shown: int = 200  # acts on one page of the console's own record
+    places: int = 24  # small pictures of one hold: as many rows as anybody reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +116,14 @@ class HistoryBounds:
 class DriftBounds:
     """What the console's device page may cost, and when an examination counts."""
 
-    commands: int = (
-        20_000  # commands of one report that are sorted into bins: 1 s of work; of more, every k-th
-    )
+    commands: int = 20_000  # commands of one report that are sorted into bins: 1 s; of more, every k-th
     seconds: float = 30.0  # s that a report's questions to the history may take, in a thread of its own
-    keep_seconds: float = (
-        600.0  # s that a report is shown before it is made anew: weeks do not change in minutes
-    )
+    keep_seconds: float = 600.0  # s that a report is shown before it is made anew: weeks change slowly
     reports: int = 64  # reports kept; a console has some ten scanners, and three spans each
     settle_seconds: float = 3600.0  # s without a command after which an examination is taken for over
     bundle_seconds: float = 60.0  # s between two looks whether the bundle on the disk is another one
     weeks: int = 13  # weeks of one report at most: a quarter of a year
-    listed: int = (
-        200  # commands listed in the report of what would have been halted; the history has them all
-    )
+    listed: int = 50  # commands listed of what would have been halted; the history has them all
     alarms: int = 50  # alarms of a guard's own watch that are listed
 
 
