@@ -394,7 +394,8 @@ def test_check_says_what_cannot_be_used(guard: Running, tmp_path: Path) -> None:
     config = settings_in(tmp_path, console_toml({"ct1": guard.path})).path
     found = done("console", "--config", config, "--check")
     assert found["ok"] is True
-    assert "CT 1, clinical routine" in found["looks"][0]["found"]
+    assert [look["name"] for look in found["looks"]] == ["accounts", "scanner ct1"]
+    assert "CT 1, clinical routine" in found["looks"][1]["found"]
     broken = console_toml({"ct1": guard.path, "ct2": tmp_path / "nobody"}, each='audit = "nothing"')
     config.write_text(broken, "utf-8")
     result = run("console", "--config", config, "--check", "--json")
@@ -403,6 +404,10 @@ def test_check_says_what_cannot_be_used(guard: Running, tmp_path: Path) -> None:
     assert looks["scanner ct1"] == ""
     assert "no guard answers" in looks["scanner ct2"]
     assert "no such folder" in looks["audit ct1"]
+    config.write_text(console_toml({"ct1": guard.path}, '[[alert]]\nkind = "pigeon"\n'), "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["console", "--config", str(config), "--check"])
+    assert ended.value.code == 2
 
 
 def test_a_group_without_a_configuration_says_what_it_needs() -> None:

@@ -118,7 +118,8 @@ def _seen(address: str, named: list[str]) -> str:
 
 
 def _check(settings: ConsoleSettings, as_json: bool) -> int:
-    """Look at certificate and guards; the exit status."""
+    """Look at certificate, accounts and guards; the exit status. A wrong table is an error like any other."""
+    from scanward.console.app import open_console
     from scanward.keys import passphrase_from_environment
     from scanward.transport.tls import certificate_facts, refuse_expired
     from scanward.web.serving import tls_context
@@ -136,6 +137,9 @@ def _check(settings: ConsoleSettings, as_json: bool) -> int:
             look("certificate", f"{', '.join(facts.names)}; until {facts.not_after:%Y-%m-%d}")
         except ScanwardError as error:
             look("certificate", "", str(error))
+    with _accounts(settings) as accounts:
+        open_console(settings, accounts)  # reads what the parts of the console are told
+        look("accounts", f"{len(accounts.all())} in {settings.web.accounts}")
     for one in settings.scanners:
         found, trouble = asyncio.run(_reach(one.control))
         look(f"scanner {one.id}", found, trouble)
