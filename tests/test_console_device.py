@@ -23,7 +23,7 @@ from _guard import answer, element, policy
 from scanward.commands import LayerName, Severity
 from scanward.config import DRIFT_BOUNDS
 from scanward.console.device import device_of
-from scanward.console.device_view import age_of, bundle_view, scanner_view
+from scanward.console.device_view import age_of, bundle_view, percent, scanner_view
 from scanward.console.history_service import history_of
 from scanward.console.settings import ControlAddress, ScannerSettings
 from scanward.console.state import Reach, ScannerState
@@ -168,8 +168,10 @@ def test_what_would_have_been_halted(page: Browser) -> None:
     assert "■ 1 commands HALT, ▲ 1 commands ALERT" in shown
     assert "2 of them were passed on because of shadow mode alone" in shown
     assert html.count("/history/commands/") == 2
-    assert "/history?layer=physics" in html
-    assert "/history?layer=context_free" in html
+    for layer in ("physics", "context_free"):
+        found = re.search(rf'href="(/history\?scanner=ct1&amp;since=[-0-9]+&amp;layer={layer})"', html)
+        assert found
+        assert "1 found" in words(text_of(page, found[1].replace("&amp;", "&")))
 
 
 def test_without_shadow_mode_nothing_was_passed_on_because_of_it(tmp_path: Path) -> None:
@@ -306,6 +308,14 @@ def test_ages() -> None:
     assert age_of(0.0, 40 * DAY) == "40 days ago"
     assert age_of(0.0, 1100 * DAY) == "3.0 years ago"
     assert age_of(10.0, 5.0) == "which is in the future"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0.0, "0"), (0.00123, "0.12"), (0.05, "5"), (0.0994, "9.9"), (0.0999, "10"), (0.999, "100")],
+)
+def test_shares(share: float, shown: str) -> None:
+    assert percent(share) == shown
 
 
 def test_no_bundle_has_a_view() -> None:

@@ -116,7 +116,7 @@ class HistoryBounds:
 class DriftBounds:
     """What the console's device page may cost, and when an examination counts."""
 
-    commands: int = 20_000  # commands of one report that are sorted into bins: 1 s; of more, every k-th
+    commands: int = 10_000  # commands of one report that are sorted into bins: 1 s; of more, every k-th
     seconds: float = 30.0  # s that a report's questions to the history may take, in a thread of its own
     keep_seconds: float = 600.0  # s that a report is shown before it is made anew: weeks change slowly
     reports: int = 64  # reports kept; a console has some ten scanners, and three spans each

@@ -101,7 +101,7 @@ async def device(request: Request) -> Response:
         drift=drift_view(drift) if drift else None,
         curve=curve(drift) if drift else None,
         chart=index_chart(drift.fields) if drift else None,
-        shadow=shadow_view(shadow, names_of(console)) if shadow else None,
+        shadow=shadow_view(shadow, scanner, names_of(console)) if shadow else None,
         logged=console.settings_of(scanner).audit is not None,
     )
 

@@ -137,8 +137,9 @@ def drift_view(report: DriftReport) -> dict[str, Any]:
     }
 
 
-def shadow_view(report: ShadowReport, names: Mapping[str, str]) -> dict[str, Any]:
+def shadow_view(report: ShadowReport, scanner: str, names: Mapping[str, str]) -> dict[str, Any]:
     """What was, or would have been, held or halted."""
+    asked = {"scanner": scanner, "since": moment(report.since)[:10]}
     share = report.stopped / report.examinations if report.examinations else 0.0
     return {
         "since": moment(report.since),
@@ -147,10 +148,10 @@ def shadow_view(report: ShadowReport, names: Mapping[str, str]) -> dict[str, Any
         "held": report.held,
         "halted": report.halted,
         "stopped": report.stopped,
-        "share": f"{100 * share:.2g}",
+        "share": percent(share),
         "in_shadow": report.in_shadow,
-        "layers": [_cause_view(one, "layer") for one in report.layers],
-        "protocols": [_cause_view(one, "protocol") for one in report.protocols],
+        "layers": [_cause_view(one, {**asked, "layer": one.name}) for one in report.layers],
+        "protocols": [_cause_view(one, {**asked, "protocol": one.name}) for one in report.protocols],
         "fields": [(visible(name), count) for name, count in report.fields],
         "budgets": [(f"{100 * one.budget:.3g}", one.examinations) for one in report.budgets],
         "rows": [row_view(row, names) for row in report.rows],
@@ -166,6 +167,11 @@ def age_of(then: float, now: float) -> str:
     if days < 1:
         return "less than a day ago"
     return f"{days:.0f} days ago" if days < 730 else f"{days / 365.25:.1f} years ago"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, to two digits."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.2g}"
 
 
 # --- inside
@@ -186,7 +192,7 @@ def _field_view(one: FieldDrift) -> dict[str, Any]:
         "chance": f"{one.stability.chance:.3f}",
         "level": level.value,
         "mark": MARKS[level],
-        "unseen": f"{100 * one.unseen:.2g}",
+        "unseen": percent(one.unseen),
         "loud": level in (Level.MOVED, Level.DRIFTED),
         "bins": [(visible(b.name), f"{100 * b.before:.1f}", f"{100 * b.now:.1f}") for b in one.bins],
     }
@@ -238,19 +244,18 @@ def _week_view(week: Week) -> dict[str, Any]:
     }
 
 
-def _cause_view(one: Cause, key: str) -> dict[str, Any]:
-    asked = urlencode({key: one.name}) if one.name else ""
+def _cause_view(one: Cause, asked: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": visible(one.name) or "not named",
         "halted": one.halted,
         "alerted": one.alerted,
         "examinations": one.examinations,
-        "link": f"/history?{asked}" if asked else "",
+        "link": f"/history?{urlencode(asked)}" if one.name else "",
     }
 
 
 def _chance(p_value: float) -> str:
-    return "less than 1 in 10,000" if p_value < 1e-4 else f"{100 * p_value:.2g} %"
+    return "less than 1 in 10,000" if p_value < 1e-4 else f"{percent(p_value)} %"
 
 
 def _table(value: object) -> Mapping[str, Any]:

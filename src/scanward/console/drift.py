@@ -26,7 +26,7 @@ from typing import Final
 
 MOVED: Final = 0.1  # index from which a field is said to have moved
 DRIFTED: Final = 0.25  # and from which much did
-SURE: Final = 0.9999  # of fields without drift, asymptotically; few examinations: docs/console-device.md has what was measured
+SURE: Final = 0.9999  # of fields without drift; what was measured of few examinations: docs/console-device.md
 _HALF: Final = 0.5  # added to the count of each bin (Jeffreys): an empty bin has a finite index
 _TERMS: Final = 100  # of Kolmogorov's series; it converges after a few
 

@@ -131,7 +131,7 @@ def _field(field: Learned, counts: Sequence[object], unlearned: float) -> FieldR
     known = FIELDS.get(field.name)
     return FieldReference(
         field.name,
-        known.unit if known is not None else "",
+        known.unit if known is not None and known.unit != "1" else "",
         bin_of,
         tuple(name for name, _ in bins),
         _expected([float(seen[codes].sum()) for _, codes in bins], unlearned),
@@ -201,7 +201,8 @@ def _edge(field: Learned, at: int) -> str:
     """An edge between two codes in the field's own unit; "" beyond the first and the last."""
     if not 0 <= at < len(field.edges):
         return ""
-    return f"{math.exp(field.edges[at]) if field.log else field.edges[at]:.4g}"
+    value = math.exp(field.edges[at]) if field.log else field.edges[at]
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def _object(told: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from scanward.console.drift_reference import FieldReference, Reference, command_
 from scanward.console.history_store import HistoryStore
 
 WEEK: Final = 7 * 86_400.0
+_CHUNK: Final = 500  # commands at once: what they look like in Python is some 10 kB each
 GRAVITY: Final = (Level.SAME, Level.FEW, Level.MOVED, Level.DRIFTED)
 _COUNTED: Final = (
     "scanner = :scanner AND at >= :since AND at < :until AND kind = 'command' AND mode = 'CLINICAL' "
@@ -133,9 +134,9 @@ def drift_report(
     with store.reading(bounds.seconds) as db:
         total = int(db.execute(f"SELECT count(*) FROM judged WHERE {_COUNTED}", asked).fetchone()[0])  # noqa: S608 - ours
         every = max(1, -(-total // bounds.commands))
-        sorted_in = _sorted(db, reference, {**asked, "every": every})
+        rows = _commands(db, {**asked, "every": every})
         judged = _examinations(db, asked)
-    codes, at, whose = sorted_in
+    codes, at, whose = _sorted(rows, reference)  # when nobody waits for the file any more
     own = [one for one in judged if one["bundles"] == 1 and one["bundle"] == reference.digest]
     ranked = [(one["at"], rank(one["p_value"], reference.units)) for one in own]
     known = [(when, found) for when, found in ranked if found is not None]
@@ -177,20 +178,24 @@ def drift_report(
 # --- inside
 
 
-def _sorted(
-    db: sqlite3.Connection, reference: Reference, asked: dict[str, Any]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
-    """(N, F) codes, (N,) times, (N,) examinations of the commands. A load without an examination is one of its own."""
-    found = db.execute(
-        f"SELECT at, CASE examination WHEN '' THEN '#' || seq ELSE examination END AS whose, parameters, context "  # noqa: S608 - ours
-        f"FROM judged WHERE {_COUNTED} AND id % :every = 0 ORDER BY at",
+def _commands(db: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3.Row]:
+    """The commands that are sorted in. A load without an examination is one of its own."""
+    return db.execute(
+        "SELECT at, CASE examination WHEN '' THEN '#' || seq ELSE examination END AS whose, parameters, context "  # noqa: S608 - ours
+        f"FROM judged WHERE {_COUNTED} AND id % :every = 0",
         asked,
-    )
-    codes, at, whose = [np.zeros((0, len(reference.encoder.fields)), dtype=np.int64)], [], []
-    while rows := found.fetchmany(500):
-        codes.append(reference.codes([command_of(row["parameters"], row["context"]) for row in rows]))
-        at += [row["at"] for row in rows]
-        whose += [row["whose"] for row in rows]
+    ).fetchall()
+
+
+def _sorted(
+    rows: Sequence[sqlite3.Row], reference: Reference
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
+    """(N, F) codes, (N,) times, (N,) examinations."""
+    codes = [np.zeros((0, len(reference.encoder.fields)), dtype=np.int64)]
+    for begin in range(0, len(rows), _CHUNK):
+        part = rows[begin : begin + _CHUNK]
+        codes.append(reference.codes([command_of(row["parameters"], row["context"]) for row in part]))
+    at, whose = [row["at"] for row in rows], [row["whose"] for row in rows]
     return np.concatenate(codes), np.array(at, dtype=np.float64), np.array(whose, dtype=np.str_)
 
 
