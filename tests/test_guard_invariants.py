@@ -90,6 +90,7 @@ class World(RuleBasedStateMachine):
         # books
         self.asked: dict[int, Load | Motion] = {}  # request -> what it is about
         self.passed: set[int] = set()  # requests with a clean verdict
+        self.two: set[int] = set()  # requests that one operator alone does not release
         self.approved: set[int] = set()  # requests that an operator, or emergency access, released
         self.release_tokens: dict[str, int] = {}  # id -> token of its release record, since it was last said
         self.trigger_tokens: dict[str, int] = {}
@@ -269,13 +270,14 @@ class World(RuleBasedStateMachine):
 
     # --- an honest course of things, without which random rules hardly ever get as far as a beam ------------
 
-    @rule(steps=st.integers(1, 9))
-    def onward(self, steps: int) -> None:
+    @rule(steps=st.integers(1, 9), operators=st.sampled_from([0, 0, 1, 2]))
+    def onward(self, steps: int, operators: int) -> None:
         for _ in range(steps):
-            self.one_step()
+            self.one_step(operators)
             self.nothing_is_lost()
 
-    def one_step(self) -> None:
+    def one_step(self, operators: int) -> None:
+        """``operators``: how many a hold needs; 0 for a verdict that holds nothing."""
         view = self.gate.view()
         if not (self.host and self.gantry):
             if not self.gantry:
@@ -289,9 +291,10 @@ class World(RuleBasedStateMachine):
             self.on_disk(0)
         elif view.pending is Pending.JUDGING:
             self.judged(Verdict.RELEASE, True, False)  # an answer to another question
-            self.judged(Verdict.RELEASE, False, False)
+            self.judged(Verdict.ALERT if operators else Verdict.RELEASE, False, False, max(1, operators))
         elif view.pending is Pending.HELD:
-            self.operator(Decision.RELEASE, "")
+            self.operator(Decision.RELEASE, "", "op")  # alone: enough where one is
+            self.operator(Decision.RELEASE, "", "another")
         elif view.pending is Pending.CONFIRMING:
             self.echo(False)
         elif view.phase is Phase.BEAM:
@@ -310,8 +313,9 @@ class World(RuleBasedStateMachine):
         ),
         stale=st.sampled_from([False, False, False, True]),
         short=st.sampled_from([False, False, False, True]),
+        persons=st.sampled_from([1, 1, 2]),
     )
-    def judged(self, verdict: Verdict, stale: bool, short: bool) -> None:
+    def judged(self, verdict: Verdict, stale: bool, short: bool, persons: int = 1) -> None:
         if not self.asked:
             return
         request = max(self.asked)
@@ -325,14 +329,17 @@ class World(RuleBasedStateMachine):
                 forecast=Forecast(float(e.command.parameters["CTDIvol"]), 10.0, 32, 0.0, 100.0)  # type: ignore[arg-type]
                 if e
                 else Forecast(),
+                persons=persons if number == len(elements) - 1 else 1,
             )
-            for e in elements
+            for number, e in enumerate(elements)
         )
         if short:
             findings = findings[:-1]
         asked = request - 1 if stale else request
         if verdict is Verdict.RELEASE and not stale and not short:
             self.passed.add(request)
+        if not stale and not short and self.gate.view().pending is Pending.JUDGING:
+            (self.two.add if persons > 1 else self.two.discard)(request)
         self.tell(Judged(asked, findings, "bundle"))
 
     @rule()
@@ -349,12 +356,16 @@ class World(RuleBasedStateMachine):
     def log(self, condition: Log) -> None:
         self.tell(LogIs(condition))
 
-    @rule(decision=st.sampled_from(Decision), wrong=st.sampled_from(["", "", "request", "digest"]))
-    def operator(self, decision: Decision, wrong: str) -> None:
+    @rule(
+        decision=st.sampled_from(Decision),
+        wrong=st.sampled_from(["", "", "request", "digest"]),
+        before=st.sampled_from(["", "op", "another"]),
+    )
+    def operator(self, decision: Decision, wrong: str, before: str = "another") -> None:
         if self.held is None:
             return
         request, digest = self.held
-        if decision is Decision.RELEASE and not wrong:
+        if decision is Decision.RELEASE and not wrong and (request not in self.two or before == "another"):
             self.approved.add(request)
         self.tell(
             OperatorSaid(
@@ -363,6 +374,7 @@ class World(RuleBasedStateMachine):
                 digest + ("x" if wrong == "digest" else ""),
                 "op",
                 "reason",
+                before,
             )
         )
 
@@ -426,6 +438,9 @@ class World(RuleBasedStateMachine):
             if "emergency access" in str(record.data["note"]):
                 assert self.now < self.gate.emergency_until
                 self.approved.add(self.request_of_release[id_])
+            assert self.request_of_release[id_] in self.passed | self.approved, (
+                "released by fewer than it needs"
+            )
         elif record.kind == "trigger":
             self.trigger_tokens[str(record.data["id"])] = record.token
         elif record.kind == "void":
