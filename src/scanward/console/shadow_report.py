@@ -7,6 +7,7 @@ any more. CLINICAL commands, each load as it was judged last.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
@@ -137,18 +138,17 @@ def shadow_report(
         whole["halted"],
         whole["stopped"],
         whole["in_shadow"],
-        *(
-            tuple(
-                Cause(row["name"], row["alerted"], row["halted"], row["examinations"])
-                for row in causes[column]
-            )
-            for column in ("layer", "protocol")
-        ),
+        _causes(causes["layer"]),
+        _causes(causes["protocol"]),
         tuple(sorted(fields.items(), key=lambda one: (-one[1], one[0]))[:10]),
         _budgets(least, reference),
         [dict(row) for row in rows],
         max(0, whole["held"] + whole["halted"] - len(rows)),
     )
+
+
+def _causes(rows: list[sqlite3.Row]) -> tuple[Cause, ...]:
+    return tuple(Cause(row["name"], row["alerted"], row["halted"], row["examinations"]) for row in rows)
 
 
 def _budgets(least: list[float], reference: Reference | None) -> tuple[OtherBudget, ...]:
