@@ -117,7 +117,7 @@ class Room:
         """All browsers; nothing went wrong in any."""
         for context in self.contexts:
             for page in context.pages:
-                assert page.evaluate("window.__violations ?? []") == []
+                self.wrong += page.evaluate("window.__violations ?? []")
             context.close()
         self.contexts.clear()
         assert self.wrong == []

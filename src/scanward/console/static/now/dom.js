@@ -32,9 +32,16 @@ export function visible(value, most = 400) {
 export const shown = (value, most) =>
   typeof value === "number" ? String(Number(value.toPrecision(4))) : visible(value, most);
 
+const SAID = { a: "years" }; // units that UCUM writes as nobody says them
+
+/** A DICOM keyword that may break between its words. */
+export const keyword = (name) =>
+  visible(name, 80).split(/(?<=[a-z])(?=[A-Z])/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
+
 /** A value with its unit. */
 export function withUnit(units, field, value) {
-  const unit = typeof value === "number" ? units[field] : "";
+  const told = typeof value === "number" ? units[field] : "";
+  const unit = SAID[told] ?? told;
   return unit && unit !== "1" ? `${shown(value)} ${unit}` : shown(value);
 }
 

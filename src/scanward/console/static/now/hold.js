@@ -1,6 +1,6 @@
 // What is on hold: the fields objected to as got / expected / how unusual, then everything else of the commands.
 
-import { el, shown, svg, visible, withUnit } from "./dom.js";
+import { el, keyword, shown, svg, visible, withUnit } from "./dom.js";
 
 const MARK = { HALT: "■", ALERT: "▲", INFORMATION: "○" };
 const MOST = 8; // objections shown at once; all stand under the details
@@ -29,7 +29,7 @@ export function table(held, units, places) {
   const counted = found.filter((one) => one.objection.severity !== "INFORMATION");
   const rows = (counted.length ? counted : found).slice(0, MOST).map(({ element, objection }) =>
     el("tr", { "data-field": objection.field },
-      el("th", { scope: "row" }, `${MARK[objection.severity] ?? ""} `, visible(objection.field, 80),
+      el("th", { scope: "row" }, `${MARK[objection.severity] ?? ""} `, keyword(objection.field),
         several ? el("span", { class: "faint" }, ` scan ${element + 1}`) : null),
       el("td", { class: "got" }, withUnit(units, objection.field, objection.found)),
       el("td", { class: "expected" }, objection.expected ? visible(objection.expected, 120) : "–"),
@@ -76,7 +76,7 @@ export function everything(held, units) {
       el("table", {}, el("caption", { class: "visually-hidden" }, `Parameters of scan ${at + 1}`),
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Parameter"), el("th", { scope: "col" }, "Value"))),
         el("tbody", {}, parameters.map(([name, value]) =>
-          el("tr", {}, el("th", { scope: "row" }, visible(name, 80)), el("td", {}, withUnit(units, name, value)))))));
+          el("tr", {}, el("th", { scope: "row" }, keyword(name)), el("td", {}, withUnit(units, name, value)))))));
   });
   return out;
 }

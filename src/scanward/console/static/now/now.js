@@ -27,8 +27,10 @@ let stayed = performance.now();
 
 const feed = follow({
   scanner(state) {
+    const news = state.held && state.held.request !== scanners.get(state.id)?.held?.request;
     scanners.set(state.id, state);
-    if (chosen === null || (!scanners.get(chosen)?.held && state.held)) choose(state.id);
+    // A new hold comes to the front, unless another one is being decided; whoever went elsewhere is left there.
+    if (chosen === null || (news && !scanners.get(chosen)?.held)) choose(state.id);
     else render();
   },
   alive(yes) {
@@ -69,7 +71,7 @@ function render() {
   put("news", news(state.events, feed.now()));
   byId("hold").hidden = !held;
   byId("actions").hidden = !held || !acting;
-  byId("emergency").hidden = !acting || Boolean(state.emergency?.on);
+  if (acting) byId("emergency").hidden = Boolean(state.emergency?.on);
   if (held) drawHold(state, held);
   else {
     drawn = "";

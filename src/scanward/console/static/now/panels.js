@@ -59,10 +59,10 @@ function row(one, name, unit, sofar, forecast, alert, absolute) {
   const never = typeof absolute === "number" && most > absolute;
   const share = typeof alert === "number" && alert > 0 ? Math.round((100 * most) / alert) : null;
   return el("tr", {},
-    el("th", { scope: "row" }, name, el("span", { class: "faint" }, one.phantom ? ` ${one.phantom} cm phantom` : " phantom not told")),
-    el("td", { class: "number" }, `${shown(sofar)} ${unit}`),
-    el("td", { class: "number" }, forecast === null || forecast === undefined ? "being judged" : `${shown(forecast)} ${unit}`),
-    el("td", { class: "number" }, typeof alert === "number" ? `${shown(alert)} ${unit}` : "–"),
+    el("th", { scope: "row" }, `${name}, ${unit}`, el("span", { class: "faint" }, one.phantom ? `, ${one.phantom} cm phantom` : ", phantom not told")),
+    el("td", { class: "number" }, shown(sofar)),
+    el("td", { class: "number" }, forecast === null || forecast === undefined ? "being judged" : shown(forecast)),
+    el("td", { class: "number" }, typeof alert === "number" ? shown(alert) : "–"),
     el("td", {}, never ? el("strong", {}, "■ beyond the absolute cap") : over ? el("strong", {}, "▲ beyond the alert value") : share === null ? "" : `${share} % of it`));
 }
 
