@@ -92,6 +92,12 @@ class Holding:
     def record(self, kind: str, data: Mapping[str, object], *, reserved: bool) -> None:
         """No log is here to keep it."""
 
+    def course(self) -> None:
+        """No examination is in progress."""
+
+    def forget(self) -> None:
+        """Nobody's name is known."""
+
 
 class Guard:
     """A control channel on a loop in a thread of its own."""
