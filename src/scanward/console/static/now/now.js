@@ -70,6 +70,7 @@ function render() {
   put("dose", dose(state.examination));
   put("news", news(state.events, feed.now()));
   byId("hold").hidden = !held;
+  byId("everything-details").hidden = !held;
   byId("actions").hidden = !held || !acting;
   if (acting) byId("emergency").hidden = Boolean(state.emergency?.on);
   if (held) drawHold(state, held);
