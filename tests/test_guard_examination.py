@@ -167,6 +167,7 @@ def test_sources_are_named_and_so_is_what_they_disagree_on() -> None:
     assert view["objective"] == {"BodyPartExamined": "HEAD", "ProtocolName": "Head"}
     assert [t["source"] for t in view["told"]["ProtocolName"]] == ["worklist", "host"]
     assert view["disagree"] == ["PatientAge", "ProtocolName"]
+    assert view["dose"][0]["alert_ctdivol"] == 60.0  # of two ages the youngest counts
 
 
 def test_it_ends_with_the_host_and_after_a_while_without_anybody() -> None:

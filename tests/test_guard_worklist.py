@@ -28,6 +28,7 @@ from scanward.guard.context import answer
 from scanward.guard.context_client import ContextClient, ContextPart, ContextQuestion, ContextSettings
 from scanward.guard.control_client import ControlClient
 from scanward.guard.events import EmergencySet
+from scanward.guard.examination import shown
 from scanward.guard.ipc import Answer, ElementShape, layer_shape, merged, objection_shape
 from scanward.layers.context_sensitive import disputes
 from scanward.links.dicom_worklist import Worklist
@@ -151,6 +152,27 @@ def test_a_contradiction_is_an_alert_that_names_the_field() -> None:
         verdict = stage.book.of("verdict")[-1]
         assert (verdict["verdict"], verdict["fields"]) == ("ALERT", ["PatientAge"])
         assert "worklist: 7" in verdict["reason"]
+        assert stage.link.at_gantry == []
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("told", "verdict"), [(CHILD, "HALT"), ({}, "ALERT")])
+def test_a_child_by_the_worklist_has_a_childs_caps(told: dict[str, Any], verdict: str) -> None:
+    """The host says 63 years, and 300 mGy: under an adult's absolute cap (1000), beyond a child's (250)."""
+
+    async def scene(stage: Stage) -> None:
+        stage.relay.lookup = lookup = Lookup()
+        stage.link.host_says(stage.host, load(element(age=63.0, CTDIvol=300.0, DLP=3000.0)))
+        lookup.tell(stage, told, "" if told else "down")
+        judged(stage)
+        said = stage.book.of("verdict")[-1]
+        assert said["verdict"] == verdict
+        assert ("absolute cap" in said["reason"]) is (verdict == "HALT")
+        course = stage.relay.course()
+        assert course is not None
+        caps = [row["absolute_ctdivol"] for row in shown(course, stage.relay.policy)["dose"]]
+        assert caps == ([] if verdict == "HALT" else [1000.0])  # what is refused is forecast no more
         assert stage.link.at_gantry == []
 
     run(scene)

@@ -5,13 +5,12 @@ What names a patient (``label``) goes to screens and nowhere else: nothing here 
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scanward.commands import PATIENT_FIELDS, Context, Mode, Source, Told, Value
+from scanward.commands import PATIENT_FIELDS, Command, Context, Mode, Source, Told, Value
 from scanward.commands.wire import Load
 from scanward.config import CONTROL_BOUNDS, ControlBounds
 from scanward.errors import LinkError
@@ -19,7 +18,7 @@ from scanward.guard.core import GateCore
 from scanward.guard.events import Caps, Finding
 from scanward.guard.ledger import Ledger, repeated
 from scanward.guard.objections import clipped
-from scanward.guard.policy import Policy, youngest
+from scanward.guard.policy import Policy, informed, youngest
 
 OBJECTIVE = ("BodyPartExamined", "RequestedProcedureDescription", "ProtocolName")
 LABELS = ("AccessionNumber", "PatientName", "PatientID")
@@ -118,8 +117,7 @@ def shown(course: Course, policy: Policy, bounds: ControlBounds = CONTROL_BOUNDS
     """The ``examination`` event of docs/control.md. Every text of it is bounded."""
     context = _context(course)
     disagree = context.disagreements()
-    age = min((youngest(e.command) for e in course.load.chain), default=math.nan)
-    alert, absolute = policy.caps(course.mode, age)
+    alert, absolute = policy.caps(course.mode, youngest(Command({}, context)))
     return {
         "examination": course.load.examination,
         "label": {n: clipped(course.label[n], bounds) for n in LABELS if course.label.get(n)},
@@ -136,12 +134,11 @@ def shown(course: Course, policy: Policy, bounds: ControlBounds = CONTROL_BOUNDS
 def _context(course: Course) -> Context:
     """Everything that anybody told of the load: the guard's own sources first, each value of a source once."""
     parts: dict[str, list[Told]] = {}
-    for name, each in course.parts.items():
-        parts[name] = [Told(told["value"], Source(told["source"])) for told in each]
-    for element in course.load.chain:
+    for element in informed(course.load, course.parts).chain:
         for name, said in element.command.context.parts.items():
             parts.setdefault(name, []).extend(said)
-    return Context({name: tuple(dict.fromkeys(told)) for name, told in parts.items() if told})
+    own_first = {n: sorted(told, key=lambda t: t.source is Source.HOST) for n, told in parts.items()}
+    return Context({name: tuple(dict.fromkeys(told)) for name, told in own_first.items() if told})
 
 
 def _told(told: Sequence[Told], bounds: ControlBounds) -> list[dict[str, Value | None]]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from scanward.commands import (
     LEARNED_LAYERS,
     RULE_LAYERS,
     Command,
+    Context,
     Device,
     LayerName,
     Mode,
@@ -22,6 +24,8 @@ from scanward.commands import (
     Opinion,
     Outcome,
     Severity,
+    Source,
+    Told,
     Verdict,
 )
 from scanward.commands.wire import Axis, Element, Load, Motion
@@ -75,7 +79,7 @@ class Policy:
     def decide(
         self, load: Load, answers: Sequence[ElementAnswer], mode: Mode, ledgers: Sequence[Ledger] = ()
     ) -> tuple[Finding, ...]:
-        """One finding for each element of ``load``.
+        """One finding for each element of ``load``, which holds what every source says of the patient (`informed`).
 
         ``ledgers`` hold what the examination (and patient) received before; caps are compared with that plus the
         whole chain. An answer that is missing or incomplete is a HALT: no layer, no release.
@@ -358,6 +362,20 @@ def _larger(own: Forecast, told: Forecast | None) -> Forecast:
 
 def _greater(one: float, other: float) -> float:
     return math.nan if math.isnan(one) or math.isnan(other) else max(one, other)
+
+
+def informed(load: Load, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Load:
+    """``load`` with what the guard's own sources say put before the host's word, as the judge is asked."""
+    if not parts:
+        return load
+    own = {n: tuple(Told(t["value"], Source(t["source"])) for t in told) for n, told in parts.items()}
+
+    def element(one: Element) -> Element:
+        said = one.command.context.parts
+        merged = {n: (*own.get(n, ()), *said.get(n, ())) for n in {**own, **said}}
+        return replace(one, command=replace(one.command, context=Context(merged)))
+
+    return replace(load, chain=tuple(map(element, load.chain)))
 
 
 def youngest(command: Command) -> float:

@@ -27,7 +27,7 @@ from scanward.guard.events import Ask, Close, Drop, Effect, Event, Log, Record, 
 from scanward.guard.examination import Course, Names, course_of
 from scanward.guard.gate import Gate
 from scanward.guard.ipc import Answer, Failed, Question, Ready, element_answer
-from scanward.guard.policy import Policy
+from scanward.guard.policy import Policy, informed
 from scanward.guard.relay_records import Told, payload, plain
 from scanward.links.base import Link, Side
 
@@ -464,7 +464,7 @@ class Relay:
     def _load_of(self, request: int) -> Load | None:
         for item in self.gate.queue:
             if item.request == request and not isinstance(item.message, Motion):
-                return item.message
+                return informed(item.message, self._parts.get(item.message.examination, {}))
         return None
 
     def _tell(self, kind: str, data: Mapping[str, object]) -> None:
