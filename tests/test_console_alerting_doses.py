@@ -57,8 +57,9 @@ class History:
             if not report:
                 db.execute(
                     "INSERT INTO judged (scanner, log_id, seq, at, life, load, kind, digest, examination, patient,"
-                    " element, elements, mode, protocol, body_part, age, parameters, context) VALUES ('ct1', 'log', ?, ?, 1, ?,"
-                    " 'command', '', ?, ?, 0, 1, 'CLINICAL', 'Head routine', ?, ?, '{}', '{}')",
+                    " element, elements, mode, protocol, body_part, age, parameters, context)"
+                    " VALUES ('ct1', 'log', ?, ?, 1, ?, 'command', '', ?, ?, 0, 1, 'CLINICAL', 'Head routine', ?, ?,"
+                    " '{}', '{}')",
                     (self.seq, at - 1, load, examination, patient, part, age),
                 )
                 self.seq += 1
