@@ -59,11 +59,13 @@ def forecast(said: Any, ctdivol: float, dlp: float, phantom: int = 32) -> Any:
     return replace(said, forecast=Forecast(ctdivol, dlp, phantom, 0.0, 300.0))
 
 
-def scan(bench: Bench, name: str, number: int, **told: float) -> None:
+def scan(
+    bench: Bench, name: str, number: int, ctdivol: float | None = None, dlp: float | None = None
+) -> None:
     """Trigger an element and let the gantry deliver it."""
     bench.handle(Said(1, Trigger(f"T{name}{number}", name, number)))
     bench.handle(GantrySaid(Started(name, number)))
-    bench.handle(GantrySaid(Done(name, number, **told)))
+    bench.handle(GantrySaid(Done(name, number, ctdivol, dlp)))
 
 
 # --- what is shown, and when
@@ -154,7 +156,12 @@ def test_the_element_nearest_to_its_notification_value_is_shown() -> None:
 def test_sources_are_named_and_so_is_what_they_disagree_on() -> None:
     bench = Bench()
     bench.parts = {"e" * 16: {**WORKLIST_AGE, "ProtocolName": [{"value": "Head", "source": "worklist"}]}}
-    told = {"PatientAge": 63.0, "PatientSex": "F", "ProtocolName": "Abdomen", "BodyPartExamined": "HEAD"}
+    told: dict[str, float | str] = {
+        "PatientAge": 63.0,
+        "PatientSex": "F",
+        "ProtocolName": "Abdomen",
+        "BodyPartExamined": "HEAD",
+    }
     context = Context({name: (Told(value, Source.HOST),) for name, value in told.items()})
     one = element()
     bench.load(replace(one, command=replace(one.command, context=context)))
@@ -252,7 +259,7 @@ def test_names_of_a_real_worklist_reach_the_screen_and_nothing_else(tmp_path: Pa
             rest = json.dumps([each for each in told if each[0] != "examination"])
             held = [data for kind, data in told if kind == "held"]
             assert held
-            hold = stage.relay.desk.held  # type: ignore[union-attr, attr-defined]
+            hold = stage.relay.desk.held  # type: ignore[union-attr]
             elsewhere = rest + json.dumps(stage.book.said) + repr(stage.judge.asked) + encode(hold).decode()
             for name in ("Doe", "Jane", "ACC1", '"P1"'):
                 assert name not in elsewhere
