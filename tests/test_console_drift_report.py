@@ -109,6 +109,17 @@ def test_every_code_has_a_bin_and_every_bin_its_share(reference: Reference) -> N
             assert max(field.counts[2:]) <= max(0.16 * told, max(_code_counts(learned.name)[FIRST:]))
 
 
+def test_new_values_are_expected_as_often_as_the_calibration_met_them(reference: Reference) -> None:
+    told = told_of_training()["unlearned"]
+    field = next(f for f in reference.fields if f.name == "ProtocolName")
+    share = told["fields"]["ProtocolName"] / told["commands"]
+    assert share > 0.02
+    assert field.names[field.unseen] == "not among those learned"
+    assert field.counts[field.unseen] == pytest.approx(share * reference.commands)
+    # Of commands that the encoder was learned from there is none of these: as counted, they are far fewer.
+    assert field.counts[field.unseen] > 1.5 * _code_counts("ProtocolName")[UNKNOWN]
+
+
 def _code_counts(name: str) -> list[int]:
     found: list[int] = told_of_training()["fields"][name]
     return found
