@@ -60,13 +60,14 @@ def open_tls(guard: Running, files: TlsFiles, pins: Pins | None = PINS) -> int:
 
 
 def test_a_certificate_of_the_authority_alone_is_not_enough(tmp_path: Path, authority: Authority) -> None:
-    with running(tmp_path / "c") as guard:
+    with running(tmp_path / "c") as guard, ControlClient(guard.path) as terminal:
         port = open_tls(guard, authority.files("guard"))
         ours = authority.files("console-1")
         assert json.loads(first_line(ours, port))["local"] is False
         assert first_line(authority.files("printer-7"), port) == b""
         (turned,) = [d for k, d in guard.audit if k == "control_stranger"]
         assert "printer-7" in turned["reason"]
+        assert [e["data"] for e in terminal.events(5.0) if e["kind"] == "control_stranger"] == [turned]
         exact = Pins(frozenset(), frozenset({certificate_facts(ours.certificate).fingerprint}))
         second = open_tls(guard, authority.files("guard"), exact)
         assert first_line(ours, second)
@@ -92,6 +93,8 @@ def test_strangers_are_recorded_by_their_number_and_keep_nobody_out(
         assert first_line(authority.files("console-1"), port)
         with ControlClient(guard.path) as local:
             assert local.refresh()["gate"]["phase"] == "IDLE"
+            guard.run(lambda: guard.server.wrong(None, "one more", b""))
+            assert local.events(0.1) == []  # there were too many already
         for sock in silent:
             sock.close()
         assert guard.kinds().count("control_stranger") == 5

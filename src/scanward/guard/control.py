@@ -209,7 +209,9 @@ class ControlServer:
             self._unnamed += 1
             return
         more, self._unnamed = self._unnamed, 0
-        self._record("control_stranger", {"reason": reason[:300], "more": more})
+        facts = {"reason": reason[:300], "more": more}
+        self._record("control_stranger", facts)
+        self.publish("control_stranger", facts)
 
     async def _network(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pins: Pins | None
