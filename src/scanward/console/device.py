@@ -42,12 +42,12 @@ _KEPT: Final = __name__
 
 @dataclass
 class Device:
-    """What the page keeps: copies of bundles, reports, and one lock for each scanner, so that each is made once."""
+    """What the page keeps: copies of bundles and reports. One report is made at a time, and for all who ask."""
 
     bundles: dict[str, BundleCopy]
     bounds: DriftBounds = DRIFT_BOUNDS
     reports: dict[tuple[str, str, int], tuple[float, str, Any]] = field(default_factory=dict)
-    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self, scanner: str) -> Copy | None:
         """The copy of a scanner's bundle; None when console.toml names none."""
@@ -72,10 +72,9 @@ async def devices(request: Request) -> Response:
     """GET /device: links, policy and bundle of every scanner."""
     console = console_of(request)
     logs = await _logs(console)
-    views = []
-    for one in console.settings.scanners:
-        copy = await device_of(console).look(one.id)
-        views.append(await _view(console, one.id, copy, logs.get(one.id)))
+    ids = [one.id for one in console.settings.scanners]
+    copies = await asyncio.gather(*(device_of(console).look(one) for one in ids))
+    views = [await _view(console, one, copy, logs.get(one)) for one, copy in zip(ids, copies, strict=True)]
     return render(request, "device.html", scanners=views, zone=zone())
 
 
@@ -144,7 +143,7 @@ async def _reports(
     page, history, now = device_of(console), history_of(console), console.clock()
     reference = copy.reference if copy else None
     digest = reference.digest if reference else ""
-    async with page.locks.setdefault(scanner, asyncio.Lock()):
+    async with page.making:
         drift: DriftReport | None = None
         if reference is not None:
             drift = page.kept((scanner, "drift", weeks), digest, now)
