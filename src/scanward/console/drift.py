@@ -188,7 +188,7 @@ def kolmogorov(distance: float, m: int, n: int) -> float:
     x = (root + 0.12 + 0.11 / root) * distance
     if x < 0.2:  # the series does not converge there, and the chance is 1 to twelve digits
         return 1.0
-    total = sum((-1) ** (k - 1) * math.exp(-2.0 * (k * x) ** 2) for k in range(1, _TERMS))
+    total = math.fsum((1.0 if k % 2 else -1.0) * math.exp(-2.0 * (k * x) ** 2) for k in range(1, _TERMS))
     return min(1.0, max(0.0, 2.0 * total))
 
 
