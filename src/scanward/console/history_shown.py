@@ -91,7 +91,7 @@ def row_view(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
         "fields": short(", ".join(texts(row["fields"])), 120),
         "reason": visible(row["reason"]),
         "p_value": "" if row["p_value"] is None else f"{row['p_value']:.4g}",
-        "outcome": row["outcome"],
+        "outcome": "on hold" if row["outcome"] == "pending" and row["held"] is not None else row["outcome"],
         "why": visible(row["why"]),
         "operator": short(row["operator"], 40),
         "mode": visible(row["mode"]),
