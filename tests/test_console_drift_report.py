@@ -286,6 +286,13 @@ def test_of_too_many_commands_each_kth_is_looked_at(store: HistoryStore, referen
     assert max(f.stability.chance for f in part_.fields) > max(f.stability.chance for f in whole.fields)
 
 
+def test_a_command_of_any_length_takes_no_room(store: HistoryStore, reference: Reference) -> None:
+    fat = json.dumps({"KVP": 120.0, "ProtocolName": "x" * DRIFT_BOUNDS.command_chars})
+    insert(store, [{"at": NOW - 1.0, "parameters": fat, "context": fat}])
+    (kvp,) = (f for f in report(store, reference).fields if f.name == "KVP")
+    assert [b.name for b in kvp.bins if b.now] == ["not told"]
+
+
 def test_an_examination_has_the_least_p_value_of_its_commands(
     store: HistoryStore, reference: Reference
 ) -> None:

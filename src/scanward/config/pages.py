@@ -117,6 +117,7 @@ class DriftBounds:
     """What the console's device page may cost, and when an examination counts."""
 
     commands: int = 10_000  # commands of one report that are sorted into bins: 1 s; of more, every k-th
+    command_chars: int = 8000  # characters of a command's JSON, some 2,000; longer ones tell nothing
     seconds: float = 30.0  # s that a report's questions to the history may take, in a thread of its own
     keep_seconds: float = 600.0  # s that a report is shown before it is made anew: weeks change slowly
     reports: int = 64  # reports kept; a console has some ten scanners, and three spans each
@@ -125,6 +126,22 @@ class DriftBounds:
     weeks: int = 13  # weeks of one report at most: a quarter of a year
     listed: int = 50  # commands listed of what would have been halted; the history has them all
     alarms: int = 50  # alarms of a guard's own watch that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class OidcBounds:
+    """Sign-in by OpenID Connect: what a provider may cost, and how old its words may be."""
+
+    answer_bytes: int = 256 << 10  # bytes of an answer; a large key set has some 20 kB
+    connect_seconds: float = 10.0  # s to connect, and to wait for one answer
+    asking: int = 4  # questions to the provider at once; then browsers are asked to try again
+    metadata_seconds: float = 3600.0  # s that addresses and keys are believed
+    keys_seconds: float = 60.0  # s between two looks for a new key: anybody can send a token of a strange one
+    slack_seconds: float = 60.0  # s that two clocks may differ
+    token_seconds: float = 600.0  # s from an ID token's making to its use
+    away_seconds: float = 600.0  # s that somebody may be at the provider
+    code_chars: int = 2048  # characters of a code
+    name_chars: int = 256  # characters of the claim that names the account
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +188,4 @@ CONSOLE_BOUNDS = ConsoleBounds()
 HISTORY_BOUNDS = HistoryBounds()
 DRIFT_BOUNDS = DriftBounds()
 ALERTING_BOUNDS = AlertingBounds()
+OIDC_BOUNDS = OidcBounds()

@@ -134,7 +134,7 @@ def drift_report(
     with store.reading(bounds.seconds) as db:
         total = int(db.execute(f"SELECT count(*) FROM judged WHERE {_COUNTED}", asked).fetchone()[0])  # noqa: S608 - ours
         every = max(1, -(-total // bounds.commands))
-        rows = _commands(db, {**asked, "every": every})
+        rows = _commands(db, {**asked, "every": every, "chars": bounds.command_chars})
         judged = _examinations(db, asked)
     codes, at, whose = _sorted(rows, reference)  # when nobody waits for the file any more
     own = [one for one in judged if one["bundles"] == 1 and one["bundle"] == reference.digest]
@@ -181,7 +181,9 @@ def drift_report(
 def _commands(db: sqlite3.Connection, asked: dict[str, Any]) -> list[sqlite3.Row]:
     """The commands that are sorted in. A load without an examination is one of its own."""
     return db.execute(
-        "SELECT at, CASE examination WHEN '' THEN '#' || seq ELSE examination END AS whose, parameters, context "  # noqa: S608 - ours
+        "SELECT at, CASE examination WHEN '' THEN '#' || seq ELSE examination END AS whose, "  # noqa: S608 - ours
+        "CASE WHEN length(parameters) <= :chars THEN parameters ELSE '{}' END AS parameters, "
+        "CASE WHEN length(context) <= :chars THEN context ELSE '{}' END AS context "
         f"FROM judged WHERE {_COUNTED} AND id % :every = 0",
         asked,
     ).fetchall()
