@@ -46,9 +46,15 @@ _REASON = 64  # characters of an example reason in the table; the files hold all
 @click.option(
     "--no-guard", is_flag=True, help="Learn and judge only: start no emulated scanner and no guard."
 )
+@click.option(
+    "--open",
+    "open_page",
+    is_flag=True,
+    help="Learn (or take the bundle in --out), then work at an emulated scanner, and open the operator's console.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
 def demo_command(
-    examinations: int, budget: float, seed: int, out: Path, no_guard: bool, as_json: bool
+    examinations: int, budget: float, seed: int, out: Path, no_guard: bool, open_page: bool, as_json: bool
 ) -> None:
     """Simulate a site, learn it, and put the guard between an emulated host and gantry.
 
@@ -60,11 +66,14 @@ def demo_command(
     loopback. Clean examinations and attacks are sent to both: dose delivered, commands stopped, time added. Needs
     no network beyond this machine, no GPU and no data. All of it is simulated.
 
+    With --open there is one scanner, worked at until interrupted, and the operator's console in a browser.
+
     \b
     Example:
       scanward demo
       scanward demo --seed 7 --out /tmp/demo
       scanward demo --json | jq .mean
+      scanward demo --open
     """
     # One thread per library, before numpy is loaded: on small matrices more threads only wait for each other,
     # and two runs of the same seed then add up their numbers in the same order.
@@ -77,18 +86,25 @@ def demo_command(
     plan = Plan.of(examinations, budget, seed)
     plan.check()
     out.mkdir(parents=True, exist_ok=True)
+    if open_page and (out / "bundle").is_dir() and (out / "demo.pub").is_file():
+        note(f"taking the bundle in {out}")
+        _open(out, seed, examinations, as_json)
+        return
     shown = show(plan, out, progress, note)
     with progress("drawing", len(PLOTS)) as step:
         files = draw(shown, out, step)
     files.append(_write_csv(shown, out / "demo.csv"))
     guarded = None
-    if not no_guard:
+    if not no_guard and not open_page:
         from scanward.emulator.demonstration import demonstrate
 
         note("starting two emulated gantries, and a guard in front of one of them")
         guarded = demonstrate(out, seed, examinations, progress)
         files.append(write_attacks(guarded, out / "attacks.csv"))
     files.append(_write_json(shown, guarded, out / "demo.json", files))
+    if open_page:
+        _open(out, seed, examinations, as_json)
+        return
     if as_json:
         print_json(_whole(shown, guarded, files))
         return
@@ -99,6 +115,12 @@ def demo_command(
     click.echo("Next, with recordings of your own: scanward inspect recordings/")
     click.echo("                                   scanward train recordings/ --model scanner-1")
     click.echo(NOTICE)
+
+
+def _open(out: Path, seed: int, learned: int, as_json: bool) -> None:
+    from scanward.cli.demo_open import open_demo
+
+    open_demo(out, seed, learned, as_json=as_json)
 
 
 def _whole(shown: Shown, guarded: Guarded | None, files: list[Path]) -> dict[str, Any]:

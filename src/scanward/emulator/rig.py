@@ -152,7 +152,7 @@ async def rig(
     async with AsyncExitStack() as stack:
         benches, ports = [], []
         for end in (ends["gantry"] if ends else None,) * 2:
-            gantry = await Running.start(_gantry(model.name, seed, factor, end))
+            gantry = await Running.start(gantry_arguments(model.name, seed, factor, end))
             stack.push_async_callback(gantry.end)
             where = json.loads(await gantry.first_line())
             ports.append(address(where["link"]))
@@ -168,12 +168,13 @@ async def rig(
         port = int(re.search(r"port (\d+)", await guard.first_line())[1])  # type: ignore[index]
         guarded = replace(benches[1], address=("127.0.0.1", port))
         operator = stack.enter_context(Operator(fitting.socket, SigningKey.load(fitting.operator), OPERATOR))
-        await _first_verdict(guarded, guard)
+        await first_verdict(guarded, guard)
         ready = asyncio.get_running_loop().time() - begun
         yield Rig(benches[0], guarded, operator, fitting, guard, ready)
 
 
-def _gantry(model: str, seed: int, factor: float, tls: Tls | None) -> list[str]:
+def gantry_arguments(model: str, seed: int, factor: float, tls: Tls | None) -> list[str]:
+    """The words after ``scanward`` that start an emulated gantry on any free port."""
     files = [] if tls is None else [
         "--tls-certificate", str(tls.certificate), "--tls-key", str(tls.key),
         "--tls-authority", str(tls.authority),
@@ -184,8 +185,8 @@ def _gantry(model: str, seed: int, factor: float, tls: Tls | None) -> list[str]:
     ]  # fmt: skip
 
 
-async def _first_verdict(bench: Bench, guard: Running) -> None:
-    """Until the guard answers a load with anything but "later": its judge reads the bundle first."""
+async def first_verdict(bench: Bench, guard: Running) -> None:
+    """Wait until the guard answers a load with anything but "later": its judge reads the bundle first."""
     end = asyncio.get_running_loop().time() + STARTED_S
     nothing = Element(Command({"KVP": -1.0}, role=Role.COMMANDED))
     while asyncio.get_running_loop().time() < end and guard.alive:
