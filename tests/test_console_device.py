@@ -27,6 +27,7 @@ from scanward.console.device_view import age_of, bundle_view, percent, scanner_v
 from scanward.console.history_service import history_of
 from scanward.console.settings import ControlAddress, ScannerSettings
 from scanward.console.state import Reach, ScannerState
+from test_guard_control import running
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
 TURNED = "safe\u202etxt.exe"
@@ -159,6 +160,21 @@ def test_the_overview_tells_of_a_guard_that_spoke(page: Browser, desk: Desk) -> 
     assert "Host connected" in shown
     assert "Gantry connected" in shown
     assert "812 examinations since its start, 9 alerted" in shown
+
+
+def test_a_real_guard_is_shown_as_it_is(tmp_path: Path) -> None:
+    with running(tmp_path / "ct1.sock") as guard, Desk(tmp_path, {"ct1": guard.path}) as desk:
+        page = desk.browser("petra", "physicist")
+        until(lambda: desk.console.scanners["ct1"].reach is Reach.UP)
+        until(lambda: "Host connected" in words(text_of(page, "/device")))
+        shown = words(text_of(page, "/device"))
+    assert re.search(r"Guard connected ; last heard \d+ s ago", shown)
+    assert "Gantry connected" in shown
+    assert "Phase IDLE Mode CLINICAL Audit log ok" in shown
+    assert "0 examinations since its start, 0 alerted" in shown
+    site = policy()
+    assert f"Name {site.name} Version {site.version} Digest {site.digest}" in shown
+    assert "by nothing" in shown
 
 
 def test_what_would_have_been_halted(page: Browser) -> None:
