@@ -219,4 +219,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "tampering_films": late("tampering_films"),
     "mrmc_monte_carlo": late("mrmc_monte_carlo"),
     "mrmc_speed": late("mrmc_speed"),
+    "console_history": late("console_history"),
 }
