@@ -41,6 +41,7 @@ HERE: Final = Path(__file__).parent
 TEMPLATES: Final = HERE / "templates"
 STATIC: Final = HERE / "static"
 HOME: Final = "/home"
+SINGLE_SIGN_ON: Final = "single sign-on"
 NOTICE: Final = (
     "Research only: not a medical device. RELEASE means that you let a command pass, never that it is safe."
 )
@@ -65,7 +66,7 @@ def open_console(
 ) -> Console:
     """The console's shared state; the caller closes ``accounts``. Nothing is connected before it is served.
 
-    SettingsError for a wrong ``[[alert]]`` or ``[[dose_alert]]``.
+    SettingsError for a wrong ``[[alert]]``, ``[[dose_alert]]`` or ``[oidc]``.
     """
     scanners = {one.id: ScannerState(one.id, one.name) for one in settings.scanners}
     hub = Hub(scanners)
@@ -75,6 +76,10 @@ def open_console(
         else Console(settings, accounts, scanners, hub)
     )
     alerting.prepare(console)
+    if settings.oidc is not None:
+        from scanward.console.oidc import single_sign_on  # loads its library where it is asked for alone
+
+        console.kept[SINGLE_SIGN_ON] = single_sign_on(settings)
     return console
 
 
@@ -112,6 +117,7 @@ def build_console(console: Console, *, hosts: Sequence[str] = LOOPBACK, tls: boo
             tls=tls,
             clock=console.clock,
             lifespan=lifespan,
+            single_sign_on=console.kept.get(SINGLE_SIGN_ON),
         )
     )
     app.state.console = console

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,13 +25,16 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from scanward.config import WEB_BOUNDS
+from scanward.config import OIDC_BOUNDS, WEB_BOUNDS
 from scanward.errors import InputError, ScanwardError, SettingsError
 from scanward.web import errors, frame, signing
 from scanward.web.accounts import Accounts
 from scanward.web.front import LOOPBACK, Front
 from scanward.web.guards import safe_next, unguarded
 from scanward.web.sessions import Sessions
+
+if TYPE_CHECKING:
+    from scanward.web.oidc import SingleSignOn
 
 # What is served of a static folder, and as what: nothing else, and never as a browser guesses.
 TYPES: Final = {
@@ -87,6 +91,8 @@ class Site:
         s since 1970.
     lifespan : callable, optional
         Starlette's: an asynchronous context around the time of serving.
+    single_sign_on : SingleSignOn, optional
+        A provider of OpenID Connect whose users may sign in beside those with a password.
     """
 
     name: str
@@ -104,6 +110,7 @@ class Site:
     tls: bool = False
     clock: Callable[[], float] = time.time
     lifespan: Callable[[Any], Any] | None = None
+    single_sign_on: SingleSignOn | None = None
 
     def __post_init__(self) -> None:
         if not re.search("[a-z0-9]", self.name.lower()):
@@ -174,6 +181,10 @@ def build(site: Site) -> Starlette:
             raise SettingsError("no such folder", str(folder), "check the path")
     mounts = [Mount(address, Files(directory=folder)) for address, folder in folders.items()]
     routes: list[BaseRoute] = [*signing.ROUTES, *mounts, *site.routes]
+    if site.single_sign_on is not None:
+        from scanward.web import oidc_pages  # loads its library where it is asked for alone
+
+        routes += oidc_pages.ROUTES
     if site.home != "/":
         routes.append(Route("/", _to_home, methods=["GET"]))
     app = _Pages(
@@ -190,6 +201,7 @@ def build(site: Site) -> Starlette:
     app.state.site = site
     app.state.sessions = Sessions(site.accounts, site.idle_seconds, site.absolute_seconds)
     app.state.templates = frame.environment(site.templates)
+    app.state.asking = asyncio.Semaphore(OIDC_BOUNDS.asking)
     app.state.hashing = ThreadPoolExecutor(WEB_BOUNDS.hashes_at_once, "hashing")
     return app
 
