@@ -138,9 +138,10 @@ def test_drift_is_read_by_everybody(chromium: Browser, console: tuple[str, str],
     expect(page.get_by_text("Moved beyond what chance explains: CTDIvol")).to_be_visible()
     expect(page.get_by_text("NOT like the calibration")).to_be_visible()
     expect(page.get_by_text("passed on because of shadow mode alone")).to_be_visible()
-    page.get_by_text("The numbers, and every field's bins").focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("rowheader", name="CTDIvol (mGy)")).to_be_visible()
+    if scheme == "light":  # some 500 bins: once is enough
+        page.get_by_text("The numbers, and every field's bins").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("rowheader", name="CTDIvol (mGy)")).to_be_visible()
     accessible(page, f"device-drift-{scheme}")
     page.set_viewport_size({"width": 320, "height": 800})  # 1.4.10: nothing scrolls both ways
     wide = page.evaluate(OVER)
