@@ -200,6 +200,7 @@ def late(module: str, name: str = "report") -> Callable[[Told], str]:
 
 
 SECTIONS: dict[str, Callable[[Told], str]] = {
+    "benchmark": late("published", "section"),
     "detection": detection,
     "real_recordings": recordings,
     "calibration": origins,
