@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, Say, sayer
-from benchmarks.console_stage import live
+from benchmarks.console_stage import first_held, live
 from benchmarks.guard_rig import DEVICE, GuardProcess, learned
 from benchmarks.study_screenshots import photograph
 from benchmarks.study_stage import chromium
@@ -218,7 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 guard.wait_ready()
                 time.sleep(5.0)  # the judge reads its bundle
-                last = cases_of(ATTACKS["dose_x3"], supply.examinations[-20:], donors, 1, 7)[0]
+                several = cases_of(ATTACKS["dose_x3"], supply.examinations[-30:], donors, 12, 7)
+                last = first_held(fitting, several)
                 with (
                     console(folder, fitting) as (where, passwords),
                     held(guard.port, fitting, supply, last),

@@ -16,7 +16,7 @@ from typing import Any
 from scanward.audit import Moment, PosixFolder, Writer
 from scanward.bundle import read
 from scanward.codecs.stream import command_to_json
-from scanward.commands import Examination
+from scanward.commands import Examination, Mode, Verdict
 from scanward.commands.wire import Channel, Done, Element, Load, Loaded, Started, Trigger
 from scanward.emulator.fitting import Fitting
 from scanward.emulator.host import chains_of
@@ -43,12 +43,14 @@ from scanward.guard.gate import Gate
 from scanward.guard.ipc import Question, element_answer
 from scanward.guard.judge_room import JudgeRoom
 from scanward.guard.operators import Act, ActKind
+from scanward.guard.pending import worst
 from scanward.guard.policy import Policy
 from scanward.guard.policy_read import parse_policy
 from scanward.guard.profile_read import parse_profile
 from scanward.guard.relay_records import START, payload
 from scanward.keys import SigningKey, VerifyKey
 from scanward.layers.onion import Onion
+from scanward.learning.benchmark.cases import Case
 
 PEOPLE = ("anna", "bert")
 REASONS = ("ordered like this by the radiologist", "large patient, dose agreed", "repeat after movement")
@@ -268,6 +270,21 @@ def live(
             past.examination(one, number)
     past.close()
     return Happened(len(examinations), len(attacked), past.held_count, past.released_count)
+
+
+def first_held(fitting: Fitting, cases: Sequence[Case]) -> Case:
+    """The first attacked examination whose last load the guard will hold: neither released nor halted."""
+    bundle = read(fitting.folder / "bundle", trusted=[VerifyKey.load(fitting.folder / "bundle.pub")])
+    room = JudgeRoom(Onion.from_part(bundle.part), bundle.manifest.digest)
+    policy = _policy(fitting.folder)
+    for case in cases:
+        *before, last = chains_of(Examination("", case.commands))
+        history = [command_to_json(e.command) for chain in before for e in chain]
+        question = Question(1, Mode.CLINICAL.value, history, [command_to_json(e.command) for e in last])
+        answers = [element_answer(shape) for shape in room.answer(question).elements]
+        if worst(policy.decide(Load("", "e", "p", last), answers, Mode.CLINICAL)).verdict is Verdict.ALERT:
+            return case
+    raise SystemExit("none of these attacks is held")
 
 
 def _policy(folder: Path) -> Policy:

@@ -83,7 +83,7 @@ def row_view(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
         "scanner": names.get(row["scanner"], row["scanner"]),
         "what": short(row["protocol"]) if row["kind"] == "command" else "motion",
         "body_part": short(row["body_part"], 30),
-        "age": "" if row["age"] is None else f"{row['age']:.4g}",
+        "age": "" if row["age"] is None else f"{row['age']:.3g}",
         "element": f"{row['element'] + 1} of {row['elements']}",
         "mark": MARKS.get(verdict, "?"),
         "verdict": SAID.get(verdict, visible(verdict)),
