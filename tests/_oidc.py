@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -89,10 +90,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(200, KeySet([self.server.published]).as_dict(private=False))
         elif parts.path == "/authorize":
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            self.send_response(302)
-            self.send_header("Location", self.server.authorize(query))
-            self.send_header("Content-Length", "0")
+            page = f'<a id="yes" href="{escape(self.server.authorize(query))}">I am {self.server.user}</a>'.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
             self.end_headers()
+            self.wfile.write(page)
         else:
             self._say(404, {})
 

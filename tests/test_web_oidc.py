@@ -121,6 +121,7 @@ LIES: dict[str, Callable[[dict[str, Any]], None]] = {
     "two clients, given to the other": lambda c: c.update(aud=[CLIENT, "another"], azp="another"),
     "two clients, given to nobody": lambda c: c.update(aud=[CLIENT, "another"]),
     "expired": late,
+    "made and over": lambda c: c.update(iat=c["iat"] - 120, exp=c["iat"] - 90),
     "of tomorrow": lambda c: c.update(iat=c["iat"] + 86_400, exp=c["exp"] + 86_400),
     "old, for ever": lambda c: c.update(iat=c["iat"] - 86_400, exp=c["exp"] + 86_400),
     "no end": lambda c: c.pop("exp"),
