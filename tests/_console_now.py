@@ -144,8 +144,7 @@ def room(folder: Path, *scanners: str, two: bool = False) -> Iterator[Room]:
                 assert made is not None
                 passwords[name] = made
         address, process = stack.enter_context(served_console(folder / "console.toml"))
-        made_room = Room(address.rstrip("/"), folder, guards, passwords, process)
-        yield made_room
+        yield Room(address.rstrip("/"), folder, guards, passwords, process)
 
 
 def shot(page: Page, name: str) -> None:

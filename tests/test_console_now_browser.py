@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from _console import served_console
 from _console_now import SECRET, Room, holding, odd, room, shot
 from _guard import ANNA, BERT, CARL, STRANGER, Bench
 from scanward.commands import LayerName
@@ -249,6 +250,34 @@ def test_the_guard_goes_and_comes_back(tmp_path: Path, chromium: Browser) -> Non
         expect(page.locator("#warnings")).to_contain_text("Decide at the guard's own terminal")
         with running(tmp_path / "ct1.sock"):
             expect(page.locator("#status")).to_have_text("● Nothing on hold")
+        here.close()
+
+
+def test_the_console_dies_in_mid_hold_and_comes_back(tmp_path: Path, chromium: Browser) -> None:
+    with room(tmp_path, "ct1") as here:
+        page = here.sign_in(chromium, "anna")
+        here.open_key(page, ANNA)
+        key_open(page)
+        here.hold()
+        holding(page)
+        here.console.kill()
+        here.console.wait()
+        expect(page.locator("#alive")).to_be_visible(timeout=10_000)  # nothing heard for five seconds
+        bench = here.guards["ct1"].bench
+        assert bench.view().hold  # the guard goes on holding
+        config = tmp_path / "console.toml"
+        port = here.address.rsplit(":", 1)[1]
+        config.write_text(config.read_text("utf-8").replace("127.0.0.1:0", f"127.0.0.1:{port}"), "utf-8")
+        with served_console(config) as (address, _):
+            assert address.rstrip("/") == here.address
+            # The sign-in and the key are still there.
+            expect(page.locator("#alive")).to_be_hidden(timeout=30_000)
+            holding(page)
+            page.keyboard.press("r")
+            page.keyboard.type("the console was away")
+            page.keyboard.press("Enter")
+            expect(page.locator("#answer")).to_have_text("Released.", timeout=30_000)
+        assert loads(bench) == 1
         here.close()
 
 
