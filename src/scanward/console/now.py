@@ -72,8 +72,8 @@ def places_of(held: Mapping[str, Any], reference: Reference) -> list[dict[str, A
         return out
     for element, (finding, link) in enumerate(zip(findings, chain, strict=False)):
         objections = finding.get("objections") if isinstance(finding, Mapping) else None
-        named = [o.get("field") for o in objections or () if isinstance(o, Mapping)]
-        wanted = [name for name in dict.fromkeys(named) if isinstance(name, str) and name in fields]
+        named = _names(objections) if isinstance(objections, list) else ()
+        wanted = [name for name in dict.fromkeys(named) if name in fields]
         command = _command(link) if wanted else None
         if command is None:
             continue
@@ -93,6 +93,11 @@ def places_of(held: Mapping[str, Any], reference: Reference) -> list[dict[str, A
             if len(out) >= CONSOLE_BOUNDS.places:
                 return out
     return out
+
+
+def _names(objections: list[object]) -> list[str]:
+    named = [one.get("field") for one in objections if isinstance(one, Mapping)]
+    return [name for name in named if isinstance(name, str)]
 
 
 def _command(link: object) -> Command | None:
