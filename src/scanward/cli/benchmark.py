@@ -395,16 +395,17 @@ def _finish(
 def _summary(results: dict[str, Any]) -> None:
     """The primary figures, one table a level."""
     for level in results["levels"]:
-        rows = []
+        rows, budget = [], f"{level['budget']:g}"
+        origin = " (SIMULATED)" if level["simulated"] else ""
         for name, told in level["methods"].items():
-            found = (told.get("detection") or {}).get("0.005") or {}
-            clean = (told.get("clean") or {}).get("0.005") or {}
+            found = (told.get("detection") or {}).get(budget) or {}
+            clean = (told.get("clean") or {}).get(budget) or {}
             rows.append((name, _percent(found.get("mean")), _percent(clean.get("examinations"))))
         rows.sort(key=lambda row: -(row[1] if row[1] is not None else -1.0))
         print_table(
             ("method", "detected %", "false alerts %"),
             rows,
-            title=f"{level['level']}{' (SIMULATED)' if level['simulated'] else ''}, threshold for 0.5 %",
+            title=f"{level['level']}{origin}, threshold for {100 * level['budget']:g} %",
         )
 
 

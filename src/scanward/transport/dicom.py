@@ -39,7 +39,8 @@ Tell = Callable[[str, Mapping[str, object]], None]
 class Incoming:
     """One C-STORE request.
 
-    ``data`` is the data set alone, in ``syntax``; ``gone()`` says whether nobody waits for the answer any more.
+    ``data`` is the data set alone, in ``syntax``, byte for byte as it came; ``gone()`` says whether nobody waits for
+    the answer any more. ``contexts`` are all that its association may send: SOP class and transfer syntax.
     """
 
     sop_class: str
@@ -49,6 +50,7 @@ class Incoming:
     syntax: str
     data: bytes
     gone: Callable[[], bool] = field(default=lambda: False, compare=False)
+    contexts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,9 @@ class Acceptor:
         TLS; mutual when it requires a certificate.
     tell : callable, optional
         Told of every connection's end and of every refusal at the door: kind and facts.
+    everything : bool
+        Take every storage class, private ones too, in the first transfer syntax that the peer proposes for it. The
+        library knows this for a whole process only, from `start` to `close`.
     """
 
     def __init__(
@@ -132,6 +137,7 @@ class Acceptor:
         context: ssl.SSLContext | None = None,
         bounds: DicomBounds = DICOM_BOUNDS,
         tell: Tell = lambda kind, facts: None,
+        everything: bool = False,
     ) -> None:
         for each in (title, *callers):
             if problem := title_problem(each):
@@ -141,6 +147,7 @@ class Acceptor:
         self.address, self.title, self.hosts = address, title, hosts
         self.context, self.bounds, self.tell = context, bounds, tell
         self._callers, self._classes, self._store = callers, classes, store
+        self._everything = everything
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -151,9 +158,10 @@ class Acceptor:
 
     def start(self) -> None:
         """Begin to listen, in threads; LinkError when the address cannot be had."""
-        from pynetdicom import evt
+        from pynetdicom import _config, evt
 
         entity = _entity(self.title, self.bounds)
+        _config.UNRESTRICTED_STORAGE_SERVICE = self._everything
         entity.require_called_aet = True
         entity.require_calling_aet = sorted(self._callers)
         entity.maximum_associations = 4 * self.bounds.associations  # the door counts, and counts better
@@ -177,6 +185,10 @@ class Acceptor:
         if self._server is None:
             return
         self._server.shutdown()
+        if self._everything:
+            from pynetdicom import _config
+
+            _config.UNRESTRICTED_STORAGE_SERVICE = False
         for front in self._server.fronts():
             front.close()
         for front in self._server.fronts():
@@ -203,6 +215,7 @@ class Acceptor:
         if front is None:  # the peer went away before we began
             return 0xA700
         data = request.DataSet.getvalue() if request.DataSet is not None else b""
+        accepted = event.assoc.accepted_contexts
         with front.working():
             reply = self._store(
                 Incoming(
@@ -213,6 +226,7 @@ class Acceptor:
                     str(event.context.transfer_syntax),
                     data,
                     front.gone.is_set,
+                    tuple((str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in accepted),
                 )
             )
         answer = Dataset()

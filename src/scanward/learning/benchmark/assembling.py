@@ -13,8 +13,10 @@ from scanward.errors import DecodeError, InputError
 from scanward.learning.benchmark.answers import Kind, Told
 from scanward.learning.benchmark.comparisons import OURS, Primary, compare
 from scanward.learning.benchmark.curves import smallest
+from scanward.learning.benchmark.drawn import expressible
 from scanward.learning.benchmark.figures import AttackFacts, level_figures
 from scanward.learning.benchmark.matching import ENDPOINT, INSIDE, exchangeable, matched
+from scanward.learning.benchmark.plan import RECORDED_BUDGETS
 from scanward.learning.benchmark.store import PLAN, Store, plain, read_json
 from scanward.learning.benchmark.worlds import Level
 from scanward.simulation.constants import AEC_SPREAD
@@ -63,6 +65,20 @@ class Part:
     def simulated(self) -> bool:
         """Whether its worlds are."""
         return any(w["simulated"] for w in self.worlds)
+
+    def budgets(self, planned: Sequence[float]) -> tuple[float, ...]:
+        """Those of the plan; where recordings are too few for its primary one, the smallest that they can express."""
+        if self.simulated:
+            return tuple(planned)
+        chosen = next(
+            (b for b in RECORDED_BUDGETS if all(_can(w["calibrate"], b) for w in self.worlds)),
+            RECORDED_BUDGETS[-1],
+        )
+        return tuple(planned) if chosen == planned[0] else (chosen,)
+
+
+def _can(units: int, budget: float) -> bool:
+    return expressible(budget, units) is not None
 
 
 def kept(store: Store) -> Kept:
@@ -150,14 +166,14 @@ def assemble(store: Store, command: str = "", tick: Tick = lambda _w, _s: None) 
             part.told,
             attacks,
             effects,
-            budgets=budgets,
+            budgets=part.budgets(budgets),
             ceiling=ceiling,
             seed=seed,
             worlds=[w["name"] for w in part.worlds],
             simulated=part.simulated,
             tick=lambda what, share, i=i: tick(what, (i + share) / len(parts)),  # type: ignore[misc]
         )
-        levels.append({**told, "set": part.set})
+        levels.append({**told, "set": part.set, "budget": part.budgets(budgets)[0]})
     results = {
         "format": FORMAT,
         "size": found.plan["size"],
@@ -182,9 +198,10 @@ def assemble(store: Store, command: str = "", tick: Tick = lambda _w, _s: None) 
 def _comparisons(
     found: Kept, parts: Sequence[Part], groups: Sequence[Mapping[str, AttackFacts]], tick: Tick
 ) -> dict[str, Any]:
-    """Ours against every baseline, in the parts whose worlds can all express the primary budget."""
-    least = 1 / float(found.plan["budgets"][0]) - 1  # calibration examinations
-    able = [p for p in parts if all(w["calibrate"] >= least * (1 - 1e-9) for w in p.worlds)]
+    """Ours against every baseline, in the parts whose worlds can all express a budget."""
+    planned = [float(b) for b in found.plan["budgets"]]
+    budget_of = {(p.level, p.set): p.budgets(planned)[0] for p in parts}
+    able = [p for p in parts if all(_can(w["calibrate"], budget_of[p.level, p.set]) for w in p.worlds)]
     labels = {f"{p.level.value}, {p.set}": p for p in able}
     # The primary one is at recurring protocols of the sites of the usual spread, or the nearest that was planned.
     main = [p for p in able if p.level is Level.RECURRING]
@@ -192,7 +209,7 @@ def _comparisons(
     level = f"{main[0].level.value}, {main[0].set}" if main else Level.RECURRING.value
     answers = {label: _comparable(p) for label, p in labels.items()}
     inside, against = f"{level}, rules included", str(found.plan["against"])
-    if main and _units(main[0], (OURS, against)) >= least:
+    if main and _can(_units(main[0], (OURS, against)), budget_of[main[0].level, main[0].set]):
         labels[inside] = main[0]
         answers[inside] = _matched(main[0], (OURS, against))
     baselines = [n for n, m in found.methods.items() if m["kind"] not in (Kind.OURS, Kind.CEILING)]
@@ -201,7 +218,8 @@ def _comparisons(
         {name: facts for one in groups for name, facts in one.items()},
         Primary(against, level),
         baselines=baselines,
-        budget=float(found.plan["budgets"][0]),
+        budget=planned[0],
+        budgets={label: budget_of[p.level, p.set] for label, p in labels.items()},
         seed=int(found.plan["seed"]),
         tick=tick,
     )
@@ -209,11 +227,11 @@ def _comparisons(
     there = {(w["name"], p.level.value) for p in able for w in p.worlds}
     lacking = [m for m in found.missing if not m[2] or (m[2] in baselines and (m[0], m[1]) in there)]
     told["first"] = told["first"] and not lacking
-    percent = 100 * float(found.plan["budgets"][0])
     for row in (told["primary"], *told["others"]):
         label, part = row["level"], labels.get(row["level"])
         if part is not None:
             row |= {"level": part.level.value, "set": part.set}
+            percent = 100 * budget_of[part.level, part.set]
             if label == inside:
                 row |= {"endpoint": INSIDE.format(budget=percent), "rules_included": True}
                 told["method"] += INSIDE_SAID
@@ -251,7 +269,7 @@ def _smallest(
     for part, attacks in zip(parts, groups, strict=True):
         factors = {name: facts.factor for name, facts in attacks.items() if facts.factor is not None}
         if factors:
-            budget, seed = float(found.plan["budgets"][0]), int(found.plan["seed"])
+            budget, seed = part.budgets([float(b) for b in found.plan["budgets"]])[0], int(found.plan["seed"])
             told = smallest(part.level.value, part.told, factors, budget=budget, seed=seed)
             out += [{**one, "set": part.set} for one in told]
     return out

@@ -34,6 +34,7 @@ METHOD = (
     "primary comparison was named before anything was measured and is tested alone at {alpha:g}; the {others} others "
     "are corrected together (Holm 1979). A claim is a difference that lies above 0 with its whole interval and "
     "whose (corrected) p-value is below {alpha:g}; first is claimed only where every claim holds. "
+    "Recordings that are too few for this share have the smallest of 1, 2, 5 and 10 % that they can express. "
     "At levels where calibration does not hold, the threshold of each method is the one at which the same share of "
     "the clean test examinations alerts, and Scanward is taken as it adapts. What was learned is as it is: the "
     "figures say nothing about other sites, or about learning anew."
@@ -57,6 +58,7 @@ def compare(
     *,
     baselines: Sequence[str] | None = None,
     budget: float = BUDGETS[0],
+    budgets: Mapping[str, float] | None = None,
     seed: int = 0,
     draws: int | None = None,
     tick: Callable[[str, float], None] = lambda _what, _share: None,
@@ -67,6 +69,7 @@ def compare(
     ----------
     levels_told : level -> method -> what it told of each world (None: not measured)
     baselines : competitors; None: every method whose name does not begin with "Scanward" or "oracle"
+    budget, budgets : share of clean examinations that may alert, and of the levels that have another one
     draws : of the bootstrap; None: as many as Holm's smallest p-value needs, 1,000 to 50,000
 
     Returns
@@ -88,18 +91,18 @@ def compare(
         draws = min(MOST_DRAWS, max(RESAMPLES, wanted))
     if draws < 1:
         raise SettingsError("a bootstrap without draws", "comparisons", "give at least one")
-    endpoint = f"mean detection at {100 * budget:g} % false alerts"
+    of = {level: (budgets or {}).get(level, budget) for level in (*levels_told, primary.level)}
     found: dict[tuple[str, str], tuple[Interval, float] | None] = {}
     for k, (level, told) in enumerate(levels_told.items()):
         mine = [against for at, against in (*pairs, (primary.level, primary.against)) if at == level]
         tick(f"comparisons: {level}", k / len(levels_told))
-        for against, difference in _level(told, groups, primary.ours, mine, budget, seed, draws).items():
+        for against, difference in _level(told, groups, primary.ours, mine, of[level], seed, draws).items():
             found[level, against] = difference
     others = [(pair, known) for pair in pairs if (known := found.get(pair)) is not None]
     corrected = holm([p for _, (_, p) in others])
     rows = [
         {
-            **_row(level, endpoint, primary.ours, against, difference, p),
+            **_row(level, of[level], primary.ours, against, difference, p),
             "p_holm": corrected[i],
             "claim": shown(difference, corrected[i]),
         }
@@ -109,7 +112,7 @@ def compare(
     told_first = first or (Interval(math.nan, math.nan, math.nan), None)
     row = {
         "what": primary.what,
-        **_row(primary.level, endpoint, primary.ours, primary.against, *told_first),
+        **_row(primary.level, of[primary.level], primary.ours, primary.against, *told_first),
         "claim": first is not None and shown(*first),
     }
     complete = len(others) == len(pairs)
@@ -119,7 +122,7 @@ def compare(
         "first": bool(row["claim"] and complete and all(r["claim"] for r in rows)),
         "missing": [list(pair) for pair in pairs if found.get(pair) is None],
         "method": METHOD.format(
-            budget=budget, draws=draws, least=2 / (draws + 1), alpha=ALPHA, others=len(others)
+            budget=of[primary.level], draws=draws, least=2 / (draws + 1), alpha=ALPHA, others=len(others)
         ),
     }
 
@@ -134,11 +137,11 @@ def shown(difference: Interval, p: float) -> bool:
 
 
 def _row(
-    level: str, endpoint: str, ours: str, against: str, difference: Interval, p: float | None
+    level: str, budget: float, ours: str, against: str, difference: Interval, p: float | None
 ) -> dict[str, Any]:
     return {
         "level": level,
-        "endpoint": endpoint,
+        "endpoint": f"mean detection at {100 * budget:g} % false alerts",
         "ours": ours,
         "against": against,
         "difference": as_json(difference),

@@ -24,6 +24,8 @@ from scanward.simulation.constants import AEC_SPREAD, MODELS
 
 FORMAT = "scanward-benchmark-plan-1"
 BUDGETS = (0.005, 0.001)  # shares of clean examinations that may alert; the first is the primary one
+# Recordings may be too few for 0.5 %: each set has the smallest of these that its calibration examinations can express.
+RECORDED_BUDGETS = (BUDGETS[0], 0.01, 0.02, 0.05, 0.10)
 DEVELOPMENT_SITES = (11, 12, 13)  # seeds that Scanward is developed on
 FINAL_SITES = (104, 105, 106)  # locked: opened once a release, each opening logged
 SPREADS = (0.05, 0.12, 0.20)  # of AEC: devices that follow the patient closely, as usual, loosely

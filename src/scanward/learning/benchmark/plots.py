@@ -26,6 +26,7 @@ from scanward.learning.benchmark.report_view import (
     interval,
     mapping,
     numbers,
+    percents,
     sequence,
 )
 from scanward.learning.figure_style import (
@@ -56,7 +57,6 @@ STYLES: dict[str, tuple[str, str, str]] = {  # kind -> colour, marker, line
     Kind.SERIAL.value: (BLACK, "*", ":"),
 }
 LOWEST, HIGHEST = 1e-4, 1e-1  # false-alert rates that a curve shows
-BUDGET = 0.005
 NAME = 38  # characters of a name on a plot
 PANELS = 2  # side by side
 
@@ -149,7 +149,7 @@ def _bars(one: Interval) -> tuple[float, float]:
 def levels(view: View, which: Sequence[LevelView], simulated: bool) -> Figure:
     """Detection at the primary budget, each shown method at every level."""
     methods = [m for m in view.shown if any(level.detection(m) for level in which)]
-    title = f"Detection at a budget of {100 * BUDGET:g} % false alerts, level by level"
+    title = f"Detection at a budget of {percents(which)} false alerts, level by level"
     height = 0.155 * len(which) * (len(methods) + 2) + 2.4
     with drawing():
         figure = _figure(
@@ -197,13 +197,13 @@ def roc(view: View, which: Sequence[LevelView]) -> Figure:
         figure = _figure(
             f"Detection against false alerts, {name_of(which[0].set, 60)}",
             which[0].simulated,
-            "Mean over attacks; shaded: 95 % intervals. The vertical line is the primary budget of 0.5 %.",
+            "Mean over attacks; shaded: 95 % intervals. The vertical line is the primary budget.",
             _size(len(which)),
         )
         for axes, level in zip(_panels(figure, len(which)), which, strict=True):
             for method in methods:
                 _draw_curve(axes, level, view, method)
-            axes.axvline(BUDGET, color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)))
+            axes.axvline(float(level.budget), color=BLACK, linewidth=0.9, linestyle=(0, (1, 2)))
             axes.set_xscale("log")
             log_percent(axes.xaxis, (1.0,))
             axes.set_xlim(LOWEST, HIGHEST)
@@ -260,7 +260,7 @@ def attacks(view: View, level: LevelView) -> Figure:
     ]
     with drawing():
         figure = _figure(
-            f"Each attack at a budget of {100 * BUDGET:g} %: {name_of(level.name)}, {name_of(level.set, 50)}",
+            f"Each attack at a budget of {level.percent}: {name_of(level.name)}, {name_of(level.set, 50)}",
             level.simulated,
             "Whiskers: 95 % intervals over examinations. "
             + (

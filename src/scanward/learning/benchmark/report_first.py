@@ -20,8 +20,6 @@ from scanward.learning.benchmark.report_blocks import (
     share,
 )
 from scanward.learning.benchmark.report_view import (
-    PRIMARY_BUDGET,
-    SECOND_BUDGET,
     Interval,
     LevelView,
     View,
@@ -29,12 +27,12 @@ from scanward.learning.benchmark.report_view import (
     mapping,
     mappings,
     number,
+    percents,
     text,
 )
 from scanward.learning.benchmark.worlds import Level
 
 MEAN_AIM, EACH_AIM = 0.95, 0.90  # of the oracle, at recurring protocols
-BUDGET = float(PRIMARY_BUDGET)
 
 
 def first_page(view: View) -> Iterator[Block]:
@@ -90,7 +88,7 @@ def _standing(view: View) -> Iterator[Block]:
 
 
 def _answers(view: View, main: LevelView) -> Iterator[tuple[str, str]]:
-    where = f"at {main.name} ({main.set}, {main.mark}), at a budget of {100 * BUDGET:g} % false alerts"
+    where = f"at {main.name} ({main.set}, {main.mark}), at a budget of {main.percent} false alerts"
     yield "Who is first:", _place(view, main, where)
     yield "Primary comparison:", _primary(view)
     found = mapping(view.told.get("comparisons"), "comparisons")
@@ -208,18 +206,19 @@ def _elsewhere(view: View) -> Iterator[Block]:
                 share(level.matched(view.ceiling)) if view.ceiling else NONE,
                 rate(level.alerted(view.ours)),
                 rate(alerted) if ours != view.ours else NONE,
-                verdict_on(alerted, BUDGET),
+                verdict_on(alerted, float(level.budget)),
             )
         )
     if rows:
+        others = [one for one in view.levels if one is not view.main]
         mark = "SIMULATED where said" if any(one.simulated for one in view.levels) else "Recorded commands"
         yield Paragraph(
             "Elsewhere a threshold set beforehand promises nothing, and whoever alerts on everything detects all. "
-            "So methods are compared where 0.5 % of the clean test examinations alert, by a threshold found on the "
-            "test itself; beside it stands how many alert at the threshold that was set beforehand."
+            f"So methods are compared where {percents(others)} of the clean test examinations alert, by a threshold "
+            "found on the test itself; beside it stands how many alert at the threshold that was set beforehand."
         )
         yield Table.of(
-            f"Elsewhere, where 0.5 % of clean examinations alert. {mark}",
+            f"Elsewhere, where {percents(others)} of clean examinations alert. {mark}",
             (
                 "level", "origin", "ours, detected", "best baseline", "higher of the two", "ceiling",
                 f"{view.ours}: clean alerted at the threshold set beforehand", "adapted: the same", "verdict",
@@ -250,7 +249,7 @@ def _false_alerts(view: View, main: LevelView) -> Iterator[Block]:
     for method in dict.fromkeys((view.ours, view.best_baseline(main), view.ceiling)):
         if not method or method not in main.methods:
             continue
-        for budget in (PRIMARY_BUDGET, SECOND_BUDGET):
+        for budget in main.budgets:
             found = main.alerted(method, budget)
             rows.append(
                 (
@@ -301,9 +300,9 @@ def _aims(view: View) -> Iterator[Block]:
 def _aims_at(view: View, level: LevelView) -> Iterator[tuple[str, str, str, str]]:
     name = f"{level.set} ({level.mark})"
     alerted = level.alerted(view.ours)
-    over = "not measured" if alerted is None else f"NOT reached: {verdict_on(alerted, BUDGET)}"
-    within = alerted is not None and alerted.value <= BUDGET
-    yield name, "observed false alerts within 0.5 %", rate(alerted), "reached" if within else over
+    over = "not measured" if alerted is None else f"NOT reached: {verdict_on(alerted, float(level.budget))}"
+    within = alerted is not None and alerted.value <= float(level.budget)
+    yield name, f"observed false alerts within {level.percent}", rate(alerted), "reached" if within else over
     if not level.simulated:
         return  # nobody knows the laws of a real scanner: there is no oracle
     mean = level.of_ceiling(view.ours, "mean")

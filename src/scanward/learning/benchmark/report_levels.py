@@ -25,12 +25,12 @@ from scanward.learning.benchmark.report_blocks import (
 from scanward.learning.benchmark.report_view import (
     KIND_ORDER,
     NULL,
-    PRIMARY_BUDGET,
     SECOND_BUDGET,
     LevelView,
     View,
     mapping,
     number,
+    percents,
     sequence,
     text,
 )
@@ -78,14 +78,14 @@ def _side_by_side(view: View) -> Iterator[Block]:
         ]
         yield Drawing(
             f"levels-{'simulated' if simulated else 'recorded'}",
-            f"Mean detection at a budget of 0.5 % at each level. {which[0].mark}. The methods: ours, the ceiling, and "
-            "of each other kind the one that is best at the level of the primary comparison.",
+            f"Mean detection at a budget of {percents(which)} at each level. {which[0].mark}. The methods: ours, the "
+            "ceiling, and of each other kind the one that is best at the level of the primary comparison.",
             "Mean detection with intervals, level by level. "
             + "; ".join(f"{one.name}, {one.set}: {_told(view, one)}" for one in which),
             partial(plots.levels, view, which, simulated),
         )
         yield Table.of(
-            f"Mean detection at a budget of 0.5 %. {which[0].mark}",
+            f"Mean detection at a budget of {percents(which)}. {which[0].mark}",
             ("level", "origin", *(_starred(view, which[0], m) for m in view.shown)),
             rows,
             words=(1,),
@@ -117,7 +117,7 @@ def _panel(
 def _roc_alt(view: View, which: Sequence[LevelView]) -> str:
     said = "; ".join(f"at {one.name} {_told(view, one)}" for one in which)
     what = "Curves of mean detection against false alerts from 0.01 % to 10 %"
-    return f"{what}. With the calibrated threshold at 0.5 %: {said}"
+    return f"{what}. With the calibrated threshold at {percents(which)}: {said}"
 
 
 # --- one level
@@ -137,7 +137,7 @@ def _level(view: View, level: LevelView, *, open_: bool) -> Iterator[Block]:
     if level.attacks() or level.attacks(NULL):
         yield Drawing(
             f"attacks-{level.key}",
-            f"Each attack at a budget of 0.5 %: {level.title}. {level.mark}.",
+            f"Each attack at a budget of {level.percent}: {level.title}. {level.mark}.",
             _attacks_alt(view, level),
             partial(plots.attacks, view, level),
         )
@@ -181,24 +181,25 @@ def _methods(view: View, level: LevelView, *, folded: bool) -> Table:
             rank.get(name, NONE),
             {True: "yes", False: "no"}.get(context, NONE) if isinstance(context, bool) else NONE,
             share(level.detection(name)),
-            share(level.figure(name, "detection", PRIMARY_BUDGET, "known")),
-            share(level.figure(name, "detection", PRIMARY_BUDGET, "held out")),
+            share(level.figure(name, "detection", level.budget, "known")),
+            share(level.figure(name, "detection", level.budget, "held out")),
             *((share(level.of_ceiling(name, "mean")),) if of_oracle else ()),
             share(level.detection(name, SECOND_BUDGET)),
             rate(level.alerted(name)),
             rate(level.alerted(name, SECOND_BUDGET)),
-            plain(level.figure(name, "clean", PRIMARY_BUDGET, "holds_per_1000"), 2),
-            rate(level.figure(name, "clean", PRIMARY_BUDGET, "null")),
+            plain(level.figure(name, "clean", level.budget, "holds_per_1000"), 2),
+            rate(level.figure(name, "clean", level.budget, "null")),
             plain(level.figure(name, "auroc", "mean")),
             significant(number(mapping(level.methods.get(name)), "microseconds")),
         )
 
     return Table(
-        f"Methods by kind, in each by mean detection at 0.5 % (the primary endpoint): {level.title}. {level.mark}",
+        f"Methods by kind, in each by mean detection at {level.percent} (the primary endpoint): {level.title}. "
+        f"{level.mark}",
         (
             "method", "rank", "sees context", "detected, mean", "known families", "held-out families",
             *(("of the oracle",) if of_oracle else ()), "detected at 0.1 %",
-            "clean alerted at 0.5 %", "clean alerted at 0.1 %",
+            f"clean alerted at {level.percent}", "clean alerted at 0.1 %",
             "false holds per 1,000", "null attack alerted", "AUROC, mean", "µs a command",
         ),
         _grouped(view, level, row),
@@ -240,7 +241,7 @@ def _attacks(view: View, level: LevelView) -> Table:
             )
             groups.append(Rows(title, tuple(rows)))
     return Table(
-        f"Each attack, detected at a budget of 0.5 %: {level.title}. {level.mark}",
+        f"Each attack, detected at a budget of {level.percent}: {level.title}. {level.mark}",
         (
             "attack", view.ours, f"best baseline ({best or NONE})", "oracle, the ceiling",
             *((f"{view.ours} / oracle",) if of_oracle else ()),
@@ -305,8 +306,8 @@ def _mixes(view: View, level: LevelView, *, folded: bool) -> Table:
         )
 
     return Table(
-        "AUPR, and F1 at a budget of 0.5 %, where 50, 10 and 1 % of commands are attacked (each attack an equal part): "
-        f"{level.title}. {level.mark}",
+        f"AUPR, and F1 at a budget of {level.percent}, where 50, 10 and 1 % of commands are attacked (each attack "
+        f"an equal part): {level.title}. {level.mark}",
         ("method", *(f"{what}, {100 * float(p):g} %" for what in ("AUPR", "F1") for p in PREVALENCES)),
         _grouped(view, level, row),
         folded,
@@ -319,8 +320,8 @@ def _harm(view: View, level: LevelView, *, folded: bool) -> Table:
         return (_starred(view, level, name), *(share(level.figure(name, "missed_harm", k)) for k in kinds))
 
     return Table(
-        f"Share of each kind of harm that was let through at a budget of 0.5 % (lower is better): {level.title}. "
-        f"{level.mark}",
+        f"Share of each kind of harm that was let through at a budget of {level.percent} (lower is better): "
+        f"{level.title}. {level.mark}",
         ("method", "dose (extra DLP)", "tissue outside the plan", "motion", "images lost"),
         _grouped(view, level, row),
         folded,

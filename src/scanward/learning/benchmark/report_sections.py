@@ -30,8 +30,6 @@ from scanward.learning.benchmark.report_first import verdict_on
 from scanward.learning.benchmark.report_view import (
     FAILED,
     KIND_ORDER,
-    PRIMARY_BUDGET,
-    SECOND_BUDGET,
     Interval,
     LevelView,
     View,
@@ -86,7 +84,8 @@ def _calibration(view: View) -> Iterator[Block]:
     for (name, _), which in view.sets.items():
         if any(mapping(m).get("calibration") for one in which for m in one.methods.values()):
             alt = "; ".join(
-                f"{one.name}: {rate(one.alerted(view.ours))} alerted at a budget of 0.5 %" for one in which
+                f"{one.name}: {rate(one.alerted(view.ours))} alerted at a budget of {one.percent}"
+                for one in which
             )
             yield Drawing(
                 f"calibration-{which[0].key}",
@@ -98,7 +97,7 @@ def _calibration(view: View) -> Iterator[Block]:
         for method in dict.fromkeys((view.ours, view.best_baseline(level), view.ceiling)):
             if not method or method not in level.methods:
                 continue
-            for budget in (PRIMARY_BUDGET, SECOND_BUDGET):
+            for budget in level.budgets:
                 found = level.alerted(method, budget)
                 rows.append(
                     (
@@ -264,7 +263,7 @@ def _latency(view: View) -> Iterator[Block]:
     on = "; ".join(f"{k}: {_short(v)}" for k, v in machine.items())
     yield Drawing(
         "latency",
-        f"Median time to judge one command, against mean detection at 0.5 %: {level.title}. {level.mark}.",
+        f"Median time to judge one command, against mean detection at {level.percent}: {level.title}. {level.mark}.",
         "Marks of the median time for a command against mean detection. "
         + "; ".join(f"{n} {_time_of(level, n)}, {share(level.detection(n), bare=True)}" for n in view.shown),
         partial(plots.latency, view, level),

@@ -185,22 +185,40 @@ class LevelView:
         found = number(mapping(self.methods.get(method)), "worlds")
         return len(self.worlds) if found is None else int(found)
 
-    def detection(self, method: str, budget: str = PRIMARY_BUDGET) -> Interval | None:
-        """Mean over attacks: the primary endpoint."""
-        return self.figure(method, "detection", budget, "mean")
+    @cached_property
+    def budget(self) -> str:
+        """The primary one here: recordings that are too few for 0.5 % have a larger one."""
+        found = number(self.told, "budget")
+        return PRIMARY_BUDGET if found is None else f"{found:g}"
 
-    def caught(self, method: str, attack: str, budget: str = PRIMARY_BUDGET) -> Interval | None:
+    @property
+    def percent(self) -> str:
+        """The same in words."""
+        return f"{100 * float(self.budget):g} %"
+
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """All that were measured, the primary one first."""
+        return (PRIMARY_BUDGET, SECOND_BUDGET) if self.budget == PRIMARY_BUDGET else (self.budget,)
+
+    def detection(self, method: str, budget: str | None = None) -> Interval | None:
+        """Mean over attacks: the primary endpoint."""
+        return self.figure(method, "detection", budget or self.budget, "mean")
+
+    def caught(self, method: str, attack: str, budget: str | None = None) -> Interval | None:
         """Of one attack; of the null attack, what alerted though nothing was changed."""
+        budget = budget or self.budget
         if self._attacks.get(attack, {}).get("group") == NULL:
             return self.figure(method, "clean", budget, "null")
         return self.figure(method, "detection", budget, "attacks", attack)
 
     def of_ceiling(self, method: str, *keys: str) -> Interval | None:
         """Share of what the oracle detects: ``"mean"``, or ``"attacks", name``."""
-        return self.figure(method, "of_ceiling", PRIMARY_BUDGET, *keys)
+        return self.figure(method, "of_ceiling", self.budget, *keys)
 
-    def matched(self, method: str, rate: float = 0.005) -> Interval | None:
-        """Mean detection where so many clean test examinations alert: the nearest point of the curve."""
+    def matched(self, method: str) -> Interval | None:
+        """Mean detection where as many clean test examinations alert as budgeted: the nearest point of the curve."""
+        rate = float(self.budget)
         told = mapping(mapping(self.methods.get(method), method).get("roc"), "roc")
         rates = numbers(told, "false_alerts")
         known = [k for k, found in enumerate(rates) if 0 < found < math.inf]
@@ -210,9 +228,14 @@ class LevelView:
         ends = {name: sequence(told.get(key)) for name, key in ENDS.items()}
         return interval({name: of[at] if at < len(of) else None for name, of in ends.items()})
 
-    def alerted(self, method: str, budget: str = PRIMARY_BUDGET) -> Interval | None:
+    def alerted(self, method: str, budget: str | None = None) -> Interval | None:
         """Clean examinations that alerted."""
-        return self.figure(method, "clean", budget, "examinations")
+        return self.figure(method, "clean", budget or self.budget, "examinations")
+
+
+def percents(which: Sequence[LevelView]) -> str:
+    """The primary budgets of these levels in words: one, or each once."""
+    return " or ".join(dict.fromkeys(one.percent for one in which))
 
 
 class View:
@@ -322,7 +345,7 @@ class View:
 
     def fewer_attacks(self, level: LevelView, method: str) -> bool:
         """Whether a method was measured on some of the level's attacks only (those that it was not shown)."""
-        there = mapping(within(level.methods.get(method), "detection", PRIMARY_BUDGET, "attacks"))
+        there = mapping(within(level.methods.get(method), "detection", level.budget, "attacks"))
         return bool(there) and any(there.get(name) is None for name in level.attacks())
 
     @cached_property
