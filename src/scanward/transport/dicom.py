@@ -122,7 +122,7 @@ class Acceptor:
         Told of every connection's end and of every refusal at the door: kind and facts.
     everything : bool
         Take every storage class, private ones too, in the first transfer syntax that the peer proposes for it. The
-        library knows this for a whole process only, from `start` to `close`.
+        library knows this for a whole process only: the last acceptor started decides.
     """
 
     def __init__(
@@ -185,10 +185,6 @@ class Acceptor:
         if self._server is None:
             return
         self._server.shutdown()
-        if self._everything:
-            from pynetdicom import _config
-
-            _config.UNRESTRICTED_STORAGE_SERVICE = False
         for front in self._server.fronts():
             front.close()
         for front in self._server.fronts():
