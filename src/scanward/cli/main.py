@@ -89,6 +89,7 @@ COMMANDS = {
     "tamper": Lazy(
         "scanward.cli.tamper", "tamper_group", "Research: a CycleGAN that inserts and removes lesions."
     ),
+    "node": Lazy("scanward.cli.node", "node_command", "A DICOM node that signs or verifies what passes."),
     "study": Lazy(
         "scanward.cli.study", "study_group", "Reader studies: make, serve, export and analyse them."
     ),

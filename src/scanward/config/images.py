@@ -119,20 +119,17 @@ class NodeBounds:
     pdu_bytes: int = 128 << 10  # bytes of one data PDU that is offered and accepted; peers use 16 to 128 KiB
     associations: int = 8  # at once; each may hold three copies of an object in memory
     most_associations: int = 64  # that an option may ask for
+    most_object_bytes: int = (
+        2 << 30
+    )  # bytes that an option may ask for; longer ones have no place in a command
     busy: int = 2  # objects signed or verified at once; more only wait for the same cores
     idle_seconds: float = 60.0  # s of silence when it is the peer's turn; modalities pause between images
     association_seconds: float = 14_400.0  # s one association may last; a long study of a slow modality
     connect_seconds: float = 5.0  # s to reach the next hop; senders give up after 30 s or more
-    answer_seconds: float = (
-        120.0  # s the next hop may take to answer one object; archives index while we wait
-    )
+    answer_seconds: float = 120.0  # s the next hop may take to answer one object; archives index meanwhile
     stop_seconds: float = 30.0  # s that objects in work have when the node is told to stop
-    names_bytes: int = (
-        64 << 10
-    )  # bytes in which SOP class and instance must stand; before them come some ten elements
-    quarantine_bytes: int = (
-        16 << 30
-    )  # bytes kept in a folder of doubtful objects; beyond, they are only refused
+    names_bytes: int = 64 << 10  # bytes in which SOP class and instance must stand; some 200 come before
+    quarantine_bytes: int = 16 << 30  # bytes of doubtful objects kept; beyond, they are only refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +143,7 @@ class FetchBounds:
     head_bytes: int = 16 << 10  # bytes of one part's headers; real ones have some 200
     names_bytes: int = 1 << 20  # bytes in which a received object must name itself and its study
     connect_seconds: float = 10.0  # s to reach the archive
-    answer_seconds: float = (
-        120.0  # s without a byte, or until the next object; archives load from tape in minutes
-    )
+    answer_seconds: float = 120.0  # s without a byte, or until the next object; some archives load from tape
     whole_seconds: float = 14_400.0  # s for one study altogether
     linger_seconds: float = 2.0  # s that objects of a C-MOVE may still come after it was answered
 

@@ -1,0 +1,77 @@
+"""The names that a data set gives itself, found in its first bytes: what the request says of it must be the same.
+
+Otherwise a genuine object could be filed in an archive under another one's name: DIMSE carries SOP class and instance
+beside the data set (PS3.7 9.1.1.1), and no signature covers what stands beside it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from scanward.config import NODE_BOUNDS
+from scanward.errors import DecodeError
+
+IMPLICIT: Final = "1.2.840.10008.1.2"
+BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+
+SOP_CLASS, SOP_INSTANCE, STUDY = 0x00080016, 0x00080018, 0x0020000D
+_WORDS = {SOP_CLASS: "SOP class", SOP_INSTANCE: "SOP instance", STUDY: "study"}
+# What pydicom raises on bytes that nobody vouches for.
+_PARSER: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    struct.error,
+    TypeError,
+    ValueError,
+)
+
+
+def names_of(
+    syntax: str,
+    data: bytes | memoryview,
+    tags: tuple[int, ...] = (SOP_CLASS, SOP_INSTANCE),
+    most: int = NODE_BOUNDS.names_bytes,
+) -> Mapping[int, str]:
+    """These UIDs as the data set in ``syntax`` gives them. Reads the first ``most`` bytes, inflated where deflated.
+
+    Raises
+    ------
+    DecodeError
+        One is not there, or the beginning cannot be read.
+    """
+    from pydicom.filereader import read_dataset
+
+    head = bytes(data[:most])
+    last = max(tags)
+    try:
+        if syntax in DEFLATED:
+            head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = read_dataset(
+                io.BytesIO(head),
+                syntax == IMPLICIT,
+                syntax != BIG_ENDIAN,
+                stop_when=lambda tag, kind, length: tag > last,
+                defer_size=None,
+            )
+            names = {tag: str(found[tag].value).rstrip("\0 ") for tag in tags if tag in found}
+    except (*_PARSER, zlib.error) as error:
+        what = f"the beginning of the data set cannot be read ({type(error).__name__})"
+        raise DecodeError(what, f"transfer syntax {syntax}", "look at the sender") from None
+    for tag in tags:
+        if not names.get(tag):
+            raise DecodeError(f"the data set has no {_WORDS[tag]} UID", "data set", "look at the sender")
+    return names
