@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from scanward.config import NODE_BOUNDS
 from scanward.errors import DecodeError, ScanwardError
-from scanward.signatures.node_names import SOP_CLASS, SOP_INSTANCE, names_of
 from scanward.signatures.node_settings import OnDoubt
 from scanward.transport.dicom import Incoming, Reply
+from scanward.transport.dicom_names import SOP_CLASS, SOP_INSTANCE, names_of
 from scanward.transport.dicom_part10 import framed, unframed
 
 OUT_OF_RESOURCES: Final = 0xA700
@@ -122,6 +123,6 @@ def _file(incoming: Incoming) -> bytes:
 
 def _named_as_asked(incoming: Incoming) -> None:
     """DecodeError unless the data set is the object that the request says it is."""
-    names = names_of(incoming.syntax, incoming.data)
+    names = names_of(incoming.syntax, incoming.data, NODE_BOUNDS.names_bytes)
     if (names[SOP_CLASS], names[SOP_INSTANCE]) != (incoming.sop_class, incoming.sop_instance):
         raise DecodeError("the data set is another object than the request says", "SOP instance UID", "")

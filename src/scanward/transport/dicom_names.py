@@ -1,7 +1,7 @@
-"""The names that a data set gives itself, found in its first bytes: what the request says of it must be the same.
+"""The names that a data set gives itself, found in its first bytes: what is said of it elsewhere must be the same.
 
-Otherwise a genuine object could be filed in an archive under another one's name: DIMSE carries SOP class and instance
-beside the data set (PS3.7 9.1.1.1), and no signature covers what stands beside it.
+DIMSE carries SOP class and instance beside the data set (PS3.7 9.1.1.1): a genuine object could be filed under another
+one's name, for no signature covers what stands beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Mapping
 from typing import Final
 
-from scanward.config import NODE_BOUNDS
 from scanward.errors import DecodeError
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -39,10 +38,7 @@ _PARSER: Final = (
 
 
 def names_of(
-    syntax: str,
-    data: bytes | memoryview,
-    tags: tuple[int, ...] = (SOP_CLASS, SOP_INSTANCE),
-    most: int = NODE_BOUNDS.names_bytes,
+    syntax: str, data: bytes | memoryview, most: int, tags: tuple[int, ...] = (SOP_CLASS, SOP_INSTANCE)
 ) -> Mapping[int, str]:
     """These UIDs as the data set in ``syntax`` gives them. Reads the first ``most`` bytes, inflated where deflated.
 
