@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import calibration, latency, real_recordings, throughput
+from benchmarks import calibration, latency, throughput
 from benchmarks.common import figure, percent, table
 
 Told = dict[str, Any]
@@ -142,48 +142,6 @@ def _ablation(one: Told) -> str:
     return table(head, rows)
 
 
-def recordings(told: Told) -> str:
-    """Both sets of real recordings."""
-    out = []
-    for name, one in told["sets"].items():
-        attacks = ", ".join(f"`{a}` ({d['attacked']})" for a, d in one["attacks"].items())
-        learned, tested = (sum(one[k]) / len(one[k]) for k in ("learned_from", "tested_on"))
-        out.append(
-            f"### {name}\n\n{one['commands']} commands of {one['examinations']} examinations; "
-            f"{len(one['tested_on'])} split(s), learned from {learned:.0f} and tested on {tested:.0f} "
-            f"examinations. Attacked commands: {attacks}. Means over these attacks:"
-        )
-        out += [part for part in (_drift(one), real_recordings.report(one)) if part]
-        ours = one["detectors"]["ours"]["attacks"]
-        rows = [
-            [f"`{a}`", figure(d["auroc"]), percent(d["detection"]), percent(d["calibrated"])]
-            for a, d in ours.items()
-        ]
-        head = [
-            "ours, by attack",
-            "AUROC",
-            "detected at 5 % false alerts",
-            "detected at its calibrated threshold",
-        ]
-        out.append(table(head, rows))
-    if told["skipped"]:
-        out.append(f"Not measured, for want of the recordings: {_list(told['skipped'])}.")
-    return "\n\n".join(out)
-
-
-def _drift(one: Told) -> str:
-    """What changed between learning and testing: such changes alert, and rightly so."""
-    names = sorted({name for split in one["drift"] for name in split})
-    shares = {n: sum(split.get(n, 0.0) for split in one["drift"]) / len(one["drift"]) for n in names}
-    told = [f"`{n}` {100 * s:.0f} %" for n, s in sorted(shares.items(), key=lambda x: -x[1]) if s >= 0.05]
-    if not told:
-        return ""
-    return (
-        "Clean test commands whose word for a field is new (under 1 % of what was learned from): "
-        f"{', '.join(told)}. Whatever is calibrated on earlier examinations alerts on such a change."
-    )
-
-
 def origins(told: Told) -> str:
     """The promise over rolling origins."""
     o = told["options"]
@@ -202,7 +160,7 @@ def late(module: str, name: str = "report") -> Callable[[Told], str]:
 SECTIONS: dict[str, Callable[[Told], str]] = {
     "benchmark": late("published", "section"),
     "detection": detection,
-    "real_recordings": recordings,
+    "benchmark_recordings": late("published", "section"),
     "calibration": origins,
     "latency": latency.report,
     "throughput": throughput.report,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from scanward.learning.benchmark.recorded import (
     Division,
     by_protocol,
     by_time,
+    drift,
     is_protocol_table,
     recorded_worlds,
     worlds_of,
@@ -460,6 +462,24 @@ def test_injected_doses_scale_every_figure() -> None:
     assert set(made) == set(INJECTED)
 
 
+def test_words_that_are_new_are_told_by_field() -> None:
+    found = Site(SEED).examinations(80)
+    rare = drift(found, found)  # words that hardly any command has count as new wherever they stand
+    renamed = [
+        replace(
+            e,
+            commands=tuple(
+                replace(c, parameters={**c.parameters, "ConvolutionKernel": "NEW"}) for c in e.commands
+            ),
+        )
+        for e in found[:20]
+    ]
+    assert drift(found, [*renamed, *found[20:40]])["ConvolutionKernel"] == pytest.approx(0.5, abs=0.2)
+    whole = drift(found, renamed)
+    assert whole.pop("ConvolutionKernel") == 1.0 > rare["ConvolutionKernel"]
+    assert max(whole.values(), default=0.0) < 0.3
+
+
 @pytest.mark.parametrize(
     ("folder", "table", "count", "level"),
     [
@@ -482,6 +502,11 @@ def test_real_recordings(
         assert len(world.learn) > 100
         assert len(world.tests[0].clean) > 70
         donors = donors_of(world, world.tests[0])
+        if level is Level.RECURRING:
+            # From some day on this scanner worked without current modulation: new, and more than a little.
+            assert drift(world.recorded, world.tests[0].clean)["ExposureModulationType"] > 0.3
+            assert "hardly any earlier one had: " in world.about
+            assert "ExposureModulationType" in world.about
         attack = INJECTED["injected_dose_x3"]
         first = next(e for e in world.tests[0].clean if attack.eligible(e))
         assert attack.apply(first, attack.eligible(first)[0], np.random.default_rng(1), donors) is not None

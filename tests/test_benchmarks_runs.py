@@ -28,7 +28,7 @@ from scanward.simulation.oracle import Oracle
 
 sys.path.insert(0, str(REPOSITORY))  # the benchmarks are no package of the product
 
-from benchmarks import ablation, calibration, detection, latency, pages, real_recordings, run_all, throughput
+from benchmarks import ablation, calibration, detection, latency, pages, run_all, throughput
 from benchmarks.attacked import (
     attacked,
     baseline_threshold,
@@ -41,7 +41,7 @@ from benchmarks.attacked import (
 from benchmarks.common import command_line, percent, plain, table
 from benchmarks.smallest import smallest_doses
 
-MODULES = (calibration, detection, latency, real_recordings, throughput)
+MODULES = (calibration, detection, latency, throughput)
 
 
 @pytest.fixture(scope="module")
@@ -266,65 +266,6 @@ def test_ablation_tells_each_part(
     assert whole["mean"] == pytest.approx((whole["attacks"]["tilt"] + whole["attacks"]["dose_x8"]) / 2)
 
 
-# --- real recordings
-
-
-def test_protocols_are_held_out_whole_and_calibrated_at_random(site: Site) -> None:
-    found = site.examinations(150)
-    names = {e.identifier: e.commands[0].text("ProtocolName") for e in found}
-    for train, test in real_recordings.by_protocol(found, 0.65, 3, 1):
-        assert not {names[e.identifier] for e in train} & {names[e.identifier] for e in test}
-        assert sorted([e.identifier for e in train] + [e.identifier for e in test]) == sorted(names)
-        orders = [c.order for e in train for c in e.commands]
-        assert orders == sorted(orders)
-    assert [t[0].identifier for _, t in real_recordings.by_protocol(found, 0.65, 3, 1)] == [
-        t[0].identifier for _, t in real_recordings.by_protocol(found, 0.65, 3, 1)
-    ]
-    train, test = real_recordings.by_order(found, 0.7)[0]
-    assert len(train) == 105
-    assert len(test) == 45
-
-
-def test_injected_doses_leave_everything_else(later: list[Examination], donors: Donors) -> None:
-    cases, refused = real_recordings.cases_of(later, donors, 3)
-    assert {"injected_dose_x0.3", "injected_dose_x8", "tube_voltage"} <= set(cases)
-    assert all(len(c) >= real_recordings.LEAST for c in cases.values())
-    assert all(n >= 0 for n in refused.values())
-    for case in cases["injected_dose_x3"]:
-        before = later[case.unit].commands[case.index].parameters
-        after = case.commands[case.at].parameters
-        moved = {n for n in before if before[n] != after[n]}
-        assert moved <= set(real_recordings.DOSE)
-        assert float(after["CTDIvol"]) / float(before["CTDIvol"]) == pytest.approx(3, rel=0.2)
-
-
-def test_real_recordings_are_skipped_where_they_are_not(tmp_path: Path) -> None:
-    out = tmp_path / "real.json"
-    told = real_recordings.main(["--data", str(tmp_path), "--out", str(out)])
-    assert told["skipped"] == ["covid_ctset", "ge_revolution_protocols"]
-    assert json.loads(out.read_text())["sets"] == {}
-    assert "want of the recordings" in pages.recordings(told)
-
-
-def test_real_recordings_run(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, onion: Onion
-) -> None:
-    """With a judge of another device: what is tested is the measuring, not the judge."""
-    monkeypatch.setattr(real_recordings, "fit", lambda *_: Fitted(onion))
-    monkeypatch.setattr(real_recordings, "tune", lambda learn, **_: tune(learn, names=["kNN"]))
-    words = ["--data", str(shared_data), "--sets", "covid_ctset", "--out", str(tmp_path / "r.json")]
-    told = real_recordings.main(words)["sets"]["covid_ctset"]
-    assert told["learned_from"] == [263]
-    assert told["tested_on"] == [114]
-    # From some day on this scanner worked without current modulation: new, and more than a little.
-    assert told["drift"][0]["ExposureModulationType"] > 0.3
-    assert "KVP" not in told["drift"][0]
-    for one in told["detectors"].values():
-        assert 0 <= one["mean"]["detection"]["value"] <= 1
-        assert one["mean"]["auroc"]["low"] <= one["mean"]["auroc"]["value"] <= one["mean"]["auroc"]["high"]
-    assert set(told["detectors"]) == {"ours", "kNN, with context", "kNN, without context"}
-
-
 # --- options, result files, the page
 
 
@@ -378,5 +319,5 @@ def test_the_page_has_a_place_for_every_section_and_is_written_from_files(tmp_pa
     assert "    python -m benchmarks.calibration --origins 1\n" in once
     assert "| all | 8 | 25.00 % (0.00 to 100.00) |" in once
     assert run_all.written(once, tmp_path) == once
-    with pytest.raises(ValueError, match="no place for 'detection'"):
+    with pytest.raises(ValueError, match="no place for 'benchmark'"):
         run_all.written("nothing", tmp_path)

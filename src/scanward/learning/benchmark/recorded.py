@@ -7,6 +7,7 @@ sites, where it applies. What it cannot know is how much a real tube gives, so d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -29,6 +30,8 @@ TIME_SHARE = 0.70  # of the examinations, the earliest: learned from and calibra
 PROTOCOL_SHARE = 0.65  # of the protocols, where they are divided once; the others are tested
 SPLITS = 5  # parts of the protocols, each of which is tested once: one division of some hundred says little
 FACTORS = (0.3, 1.5, 3.0, 8.0)  # of INJECTED, those of the catalogue
+NEW = 0.01  # a word that a smaller share of the earlier commands has is new
+TOLD = 0.05  # later commands with a new word, from which share on a report tells
 MOST_OF_ONE = 10_000  # commands of one protocol at most, so that protocols put in order do not overlap
 
 
@@ -182,8 +185,30 @@ def worlds_of(
         kept = parts(train)
         own = f"{name}, {division} {k + 1} of {len(divided)}" if len(divided) > 1 else name
         tests = (TestSet(level, tuple(test)),)
-        worlds.append(World(own, line, kept.learn, kept.calibrate, tests, seed + k, simulated))
+        moved = _moved(train, test) if division is Division.TIME else ""
+        worlds.append(World(own, line + moved, kept.learn, kept.calibrate, tests, seed + k, simulated))
     return worlds
+
+
+def drift(earlier: Sequence[Examination], later: Sequence[Examination]) -> dict[str, float]:
+    """Field -> share of later commands whose word for it is new; fields that are told in words, and moved, alone.
+
+    What is calibrated on earlier examinations alerts on such a change, and has to.
+    """
+    early, late = commands_of(earlier), commands_of(later)
+    names = sorted({n for c in (*early, *late) for n in (*c.parameters, *c.context.parts)})
+    out = {}
+    for name in names:
+        if any(isinstance(c.value(name), str) for c in (*early, *late)):
+            seen = Counter(c.text(name) for c in early)
+            out[name] = sum(seen[c.text(name)] < NEW * len(early) for c in late) / max(len(late), 1)
+    return {name: share for name, share in out.items() if share > 0}
+
+
+def _moved(earlier: Sequence[Examination], later: Sequence[Examination]) -> str:
+    shares = sorted(drift(earlier, later).items(), key=lambda one: -one[1])
+    told = [f"{name} {100 * share:.0f} %" for name, share in shares if share >= TOLD]
+    return f"; later commands with a word that hardly any earlier one had: {', '.join(told)}" if told else ""
 
 
 def _refuse_mixed(found: Sequence[Examination], name: str) -> None:
