@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from scanward.console import acts, audit_page, device, history, link, now, people, stream
+from scanward.console import acts, audit_page, device, history, link, now, openapi, people, stream
 from scanward.console.alerting import page as alerts
 from scanward.console.alerting import service as alerting
 from scanward.console.hub import Hub
@@ -58,6 +58,7 @@ PARTS: Final[tuple[ModuleType, ...]] = (
     audit_page,
     people,
     alerts,
+    openapi,
 )
 
 

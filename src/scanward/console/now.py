@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from scanward.config import CONSOLE_BOUNDS, POLICY_BOUNDS
 from scanward.console.device import device_of
 from scanward.console.drift_reference import Reference
 from scanward.console.shared import OPERATOR, PHYSICIST, console_of
-from scanward.errors import DecodeError
+from scanward.errors import DecodeError, RequestError
 from scanward.web.frame import render
 from scanward.web.guards import account_of, require
 from scanward.web.site import Link
@@ -51,8 +52,10 @@ async def places(request: Request) -> Response:
     """GET /api/scanners/{id}/places: of the hold with this request; of none when it is over, or nothing is known."""
     console = console_of(request)
     scanner = console.scanner(request.path_params["id"])
-    held = scanner.held
-    if held is None or str(held.get("request")) != request.query_params.get("request"):
+    held, asked = scanner.held, request.query_params.get("request")
+    if asked is not None and not re.fullmatch("[0-9]{1,16}", asked):
+        raise RequestError("not a request's number", "", "give that of the hold", 422)
+    if held is None or str(held.get("request")) != asked:
         return JSONResponse({"places": []})
     copy = await device_of(console).look(scanner.id)
     if copy is None or copy.reference is None:
