@@ -148,6 +148,18 @@ class FetchBounds:
     linger_seconds: float = 2.0  # s that objects of a C-MOVE may still come after it was answered
 
 
+@dataclass(frozen=True, slots=True)
+class FindingBounds:
+    """What is written of a detector's finding as DICOM."""
+
+    heat_side: int = 4096  # px of a heat map's longer side; beyond, every second (third ...) pixel is shown
+    heat_side_least: int = (
+        512  # px; a smaller picture is shown larger, or the words of the mark would not fit
+    )
+    regions: int = 8  # regions pointed at; more are no place but the whole picture
+    words: int = 64  # sentences of evidence written
+
+
 MAMMOGRAPHY_BOUNDS = MammographyBounds()
 PHANTOM_BOUNDS = PhantomBounds()
 TAMPERING_BOUNDS = TamperingBounds()
@@ -156,3 +168,4 @@ ANSWER_BOUNDS = AnswerBounds()
 MRMC_BOUNDS = MrmcBounds()
 NODE_BOUNDS = NodeBounds()
 FETCH_BOUNDS = FetchBounds()
+FINDING_BOUNDS = FindingBounds()
