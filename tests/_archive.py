@@ -42,7 +42,7 @@ def picture(syntax: str = EXPLICIT, number: int = 1, study: str = STUDY, side: i
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ramp = (np.add.outer(np.arange(side), np.arange(side)) * number % 4096).astype("<u2")
     ds.add_new(0x00090010, "LO", "MAKER PRIVATE")
-    ds.add_new(0x00091001, "LO", "odd" * number)
+    ds.add_new(0x00091001, "LO", "odd" * (number % 20))
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = UID(EXPLICIT)
     ds.add_new(0x7FE00010, "OW", ramp.tobytes())

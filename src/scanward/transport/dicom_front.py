@@ -221,6 +221,8 @@ class Front:
         self._is_server = server_hostname is None
         self._working = 0
         self._touched = time.monotonic()
+        with suppress(OSError):  # whole messages are written: to wait for more costs 40 ms each
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ours, theirs = socket.socketpair()
         self._ours = ours
         self.inner = Inner(fileno=theirs.detach())
