@@ -12,6 +12,7 @@ import click
 
 from scanward.cli.demo_guarded import print_guarded, write_attacks
 from scanward.cli.output import note, print_json, print_table, progress
+from scanward.errors import SettingsError
 
 if TYPE_CHECKING:
     from scanward.emulator.demonstration import Guarded
@@ -50,11 +51,21 @@ _REASON = 64  # characters of an example reason in the table; the files hold all
     "--open",
     "open_page",
     is_flag=True,
-    help="Learn (or take the bundle in --out), then work at an emulated scanner, and open the operator's console.",
+    help="Afterwards (at once, where --out has a bundle) work at an emulated scanner, and open the operator's console.",
+)
+@click.option(
+    "--no-browser", is_flag=True, help="With --open: print the console's address, and open nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
 def demo_command(
-    examinations: int, budget: float, seed: int, out: Path, no_guard: bool, open_page: bool, as_json: bool
+    examinations: int,
+    budget: float,
+    seed: int,
+    out: Path,
+    no_guard: bool,
+    open_page: bool,
+    no_browser: bool,
+    as_json: bool,
 ) -> None:
     """Simulate a site, learn it, and put the guard between an emulated host and gantry.
 
@@ -66,7 +77,8 @@ def demo_command(
     loopback. Clean examinations and attacks are sent to both: dose delivered, commands stopped, time added. Needs
     no network beyond this machine, no GPU and no data. All of it is simulated.
 
-    With --open there is one scanner, worked at until interrupted, and the operator's console in a browser.
+    With --open an emulated scanner is worked at until interrupted, a guard before it, and the operator's console opens
+    in a browser: some examinations are attacked, and you decide on what is held.
 
     \b
     Example:
@@ -82,31 +94,33 @@ def demo_command(
     from scanward.learning.demo import NOTICE, Plan, show
     from scanward.learning.plots import PLOTS, draw
 
+    if no_browser and not open_page:
+        raise SettingsError("--no-browser belongs to --open", "", "leave it out, or add --open")
     note(NOTICE)
     plan = Plan.of(examinations, budget, seed)
-    plan.check()
-    out.mkdir(parents=True, exist_ok=True)
     if open_page and (out / "bundle").is_dir() and (out / "demo.pub").is_file():
         note(f"taking the bundle in {out}")
-        _open(out, seed, examinations, as_json)
+        _open(out, seed, examinations, as_json, not no_browser)
         return
+    plan.check()
+    out.mkdir(parents=True, exist_ok=True)
     shown = show(plan, out, progress, note)
     with progress("drawing", len(PLOTS)) as step:
         files = draw(shown, out, step)
     files.append(_write_csv(shown, out / "demo.csv"))
     guarded = None
-    if not no_guard and not open_page:
+    if not no_guard:
         from scanward.emulator.demonstration import demonstrate
 
         note("starting two emulated gantries, and a guard in front of one of them")
         guarded = demonstrate(out, seed, examinations, progress)
         files.append(write_attacks(guarded, out / "attacks.csv"))
     files.append(_write_json(shown, guarded, out / "demo.json", files))
-    if open_page:
-        _open(out, seed, examinations, as_json)
-        return
     if as_json:
-        print_json(_whole(shown, guarded, files))
+        if open_page:  # demo.json has what was found; here lines follow until it is interrupted
+            _open(out, seed, examinations, as_json, not no_browser)
+        else:
+            print_json(_whole(shown, guarded, files))
         return
     _print(shown)
     if guarded is not None:
@@ -115,12 +129,14 @@ def demo_command(
     click.echo("Next, with recordings of your own: scanward inspect recordings/")
     click.echo("                                   scanward train recordings/ --model scanner-1")
     click.echo(NOTICE)
+    if open_page:
+        _open(out, seed, examinations, as_json, not no_browser)
 
 
-def _open(out: Path, seed: int, learned: int, as_json: bool) -> None:
+def _open(out: Path, seed: int, learned: int, as_json: bool, browser: bool) -> None:
     from scanward.cli.demo_open import open_demo
 
-    open_demo(out, seed, learned, as_json=as_json)
+    open_demo(out, seed, learned, as_json=as_json, browser=browser)
 
 
 def _whole(shown: Shown, guarded: Guarded | None, files: list[Path]) -> dict[str, Any]:

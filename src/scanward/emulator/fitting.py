@@ -7,6 +7,7 @@ demonstration, the benchmarks and the tests start the guard that a site would st
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Fitting:
     host, gantry : Tls or None
         What the two ends need; None for plain TCP.
     operator : Path
-        Private key of the operator named ``OPERATOR``.
+        Private key of the first operator, named ``OPERATOR`` unless told otherwise.
     """
 
     folder: Path
@@ -45,6 +46,10 @@ class Fitting:
     operator: Path
     socket: Path
     audit: Path
+
+    def key_of(self, operator: str) -> Path:
+        """Private key of an operator by his id in the policy."""
+        return self.folder / f"{operator}.key"
 
 
 def _device(device: Device, serial: str = "") -> str:
@@ -107,18 +112,24 @@ _CAPS = (
 )
 
 
-def policy_text(model: Model, device: Device, operator: SigningKey, hold_s: float) -> str:
-    """A clinical policy with the default verdicts, the example's caps, and one operator."""
+def policy_text(
+    model: Model,
+    device: Device,
+    operators: Mapping[str, SigningKey],
+    hold_s: float,
+    *,
+    two_persons: bool = False,
+) -> str:
+    """A clinical policy with the default verdicts, the example's caps, and these operators.
+
+    With ``two_persons`` a physics alert, sources that disagree on the patient, and 1.5 times an alert cap need two.
+    """
     lines = [
         "# Policy of an emulated scanner: figures are examples for the simulated site, not advice.",
         'kind = "scanward.policy"',
         'name = "Emulated scanner (simulated)"',
         "version = 1",
         _device(device),
-        f"[operators.{OPERATOR}]",
-        'name = "Emulated operator (simulated)"',
-        f'key = "{operator.verify_key.raw.hex()}"',
-        'may = ["release", "refuse", "emergency"]',
         "[times]",
         f"hold_seconds = {hold_s:g}",
         "arming_seconds = 900",
@@ -136,6 +147,21 @@ def policy_text(model: Model, device: Device, operator: SigningKey, hold_s: floa
         "[emergency]",
         "most_minutes = 30",
     ]
+    for name, key in operators.items():
+        lines += [
+            f"[operators.{name}]",
+            f'name = "Emulated {name} (simulated)"',
+            f'key = "{key.verify_key.raw.hex()}"',
+            'may = ["release", "refuse", "emergency"]',
+        ]
+    if two_persons:
+        lines += [
+            "[two_persons]",
+            'layers = ["physics"]',
+            'disputes = ["PatientID", "PatientAge", "PatientSex"]',
+            "dose_factor = 1.5",
+            f"hold_seconds = {hold_s:g}",
+        ]
     names = ("phantom_cm", "alert_CTDIvol", "alert_DLP", "absolute_CTDIvol", "absolute_DLP")
     for phantom, low, high, *caps in _CAPS:
         figures = dict(zip(names, (phantom, *caps), strict=True))
@@ -178,6 +204,8 @@ def fit_guard(
     *,
     tls: dict[str, Tls] | None = None,
     hold_s: float = 20.0,
+    operators: Sequence[str] = (OPERATOR,),
+    two_persons: bool = False,
 ) -> Fitting:
     """Write a whole guard's folder.
 
@@ -189,23 +217,30 @@ def fit_guard(
         Where the emulated gantry is, and where its host shall connect to.
     tls : from ``certificates.make(folder / "tls")``
         None for plain TCP, which the guard calls unsafe.
+    operators : sequence of str
+        Ids of the policy's operators; the key of each is ``ID.key``.
+    two_persons : bool
+        Whether the policy names holds that need two of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    site, operator, audit = (SigningKey.generate() for _ in range(3))
+    site, audit = SigningKey.generate(), SigningKey.generate()
+    keys = {name: SigningKey.generate() for name in operators}
     write_pair(folder / "site", site)
-    write_pair(folder / OPERATOR, operator)
+    for name, key in keys.items():
+        write_pair(folder / name, key)
     write_pair(folder / "audit", audit)
     shutil.copytree(bundle, folder / "bundle", dirs_exist_ok=True)
     shutil.copyfile(trusted, folder / "bundle.pub")
+    policy = policy_text(model, device, keys, hold_s, two_persons=two_persons)
     for name, kind, text in (
         ("device.toml", policy_signing.PROFILE, profile_text(model, device)),
-        ("policy.toml", policy_signing.POLICY, policy_text(model, device, operator, hold_s)),
+        ("policy.toml", policy_signing.POLICY, policy),
     ):
         (folder / name).write_text(text, "utf-8")
         policy_signing.sign(folder / name, kind, text.encode(), site)
     made = Fitting(
         folder, folder / "guard.toml", tls["host"] if tls else None, tls["gantry"] if tls else None,
-        folder / f"{OPERATOR}.key", folder / "control.sock", folder / "audit",
+        folder / f"{operators[0]}.key", folder / "control.sock", folder / "audit",
     )  # fmt: skip
     made.config.write_text(config_text(device, made, gantry, listen, "bundle.pub"), "utf-8")
     return made

@@ -58,6 +58,7 @@ class Running:
             sys.executable, *_SCANWARD, *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            process_group=0,  # Ctrl-C is for who started it, and he ends it in order
         )  # fmt: skip
         made = cls(process, " ".join(["scanward", *arguments[:2]]))
         made._tasks.append(asyncio.ensure_future(made._drain(process.stderr)))

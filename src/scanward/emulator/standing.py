@@ -29,6 +29,7 @@ from scanward.simulation.scanner import model_named
 
 FACTOR = 30.0  # gantry seconds per second: a scan lasts long enough to be watched
 HOLD_S = 120.0  # a hold waits for somebody who has never seen the page
+OPERATORS = ("anna", "bert")  # two, for some holds need both
 EVERY = 3  # of so many examinations one is attacked
 PAUSE_S = 4.0  # between two examinations
 
@@ -82,8 +83,9 @@ async def standing(
         stack.push_async_callback(room.close)
         wire = address(where["link"])
         fitting = fit_guard(
-            folder, model, device, bundle, trusted, wire, ("127.0.0.1", 0), tls=ends, hold_s=hold_s
-        )
+            folder, model, device, bundle, trusted, wire, ("127.0.0.1", 0), tls=ends, hold_s=hold_s,
+            operators=OPERATORS, two_persons=True,
+        )  # fmt: skip
         guard = await Running.start(["guard", "--config", str(fitting.config)])
         stack.push_async_callback(guard.end)
         port = re.search(r"port (\d+)", await guard.first_line())
