@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from benchmarks.common import OUT, parser, plain
 from scanward.learning.benchmark.report import blocks
 from scanward.learning.benchmark.report_blocks import Block, Drawing, Heading, Paragraph, Table
 from scanward.learning.benchmark.report_markdown import markdown
-from scanward.learning.benchmark.report_view import View
+from scanward.learning.benchmark.report_view import PRIMARY_BUDGET, View
 
 WHOLE = (
     "top",
@@ -37,7 +38,7 @@ ELSEWHERE = 2  # and at the others
 ALL = ("Scanward", "ceiling")  # kinds whose rows all stay
 LONGEST = 12  # rows of a table that has no kinds and is no table of attacks
 LEFT_OUT = ("Cells that are not there yet", "All other comparisons", "Methods: what they are")
-CURVES = ("roc",)  # of a method: only plots need them, and they are most of the file
+CURVE = "roc"  # of a method: but for the point at the budget only plots need it, and it is most of the file
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -95,13 +96,22 @@ def _without_curves(results: Mapping[str, Any]) -> dict[str, Any]:
         {
             **level,
             "methods": {
-                name: {k: v for k, v in one.items() if k not in CURVES}
+                name: {**one, CURVE: _point(one.get(CURVE), float(level.get("budget", PRIMARY_BUDGET)))}
                 for name, one in level["methods"].items()
             },
         }
         for level in results["levels"]
     ]
     return {**results, "levels": levels}
+
+
+def _point(curve: Mapping[str, Any] | None, rate: float) -> dict[str, Any] | None:
+    """The one point of a curve at which methods are compared where no threshold holds."""
+    known = [k for k, found in enumerate((curve or {}).get("false_alerts", ())) if found]
+    if curve is None or not known:
+        return None
+    at = min(known, key=lambda k: abs(math.log(curve["false_alerts"][k] / rate)))
+    return {name: [values[at]] if isinstance(values, list) else values for name, values in curve.items()}
 
 
 def section(told: Mapping[str, Any]) -> str:
@@ -181,9 +191,11 @@ def _compared(results: Mapping[str, Any]) -> str:
         else:
             word = "neither shown"
         counts.setdefault(level, Counter())[word] += 1
+    simulated = any(level["simulated"] for level in results["levels"])
+    origin = "SIMULATED" if simulated else "Recorded commands, injected attacks"
     words = ("better", "neither shown", "worse", "not measured")
     lines = [
-        "**Scanward against each baseline, p corrected by Holm: how many.** SIMULATED",
+        "**Scanward against each baseline, p corrected by Holm: how many.** " + origin,
         "",
         "| level | " + " | ".join(words) + " | shown worse than |",
         "| :--- | " + "---: | " * len(words) + ":--- |",
