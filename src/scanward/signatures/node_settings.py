@@ -57,6 +57,12 @@ class NodeSettings:
     tls: NodeTls | None = None
     bounds: NodeBounds = NODE_BOUNDS
 
+    def __post_init__(self) -> None:
+        """SettingsError for AE titles that are none."""
+        for option, each in (("--title", self.title), *(("--caller", one) for one in sorted(self.callers))):
+            if problem := title_problem(each):
+                raise SettingsError(problem, f"{option} {each!r}", "write it as the peer is configured")
+
     def dicom_bounds(self) -> DicomBounds:
         """The bounds of the node's associations."""
         bounds = self.bounds
