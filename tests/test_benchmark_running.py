@@ -321,6 +321,16 @@ def test_a_method_that_fails_stops_no_other_and_is_told(tmp_path: Path) -> None:
     assert measure(out, ("refusing", "length"))[0].measured == 1
 
 
+def test_figures_are_the_same_from_any_number_of_processes(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    measure(out, ("length", "no number"))
+    heard: list[float] = []
+    alone = assemble(Store.at(out)[0], "", lambda _what, share: heard.append(share))
+    assert heard == sorted(heard)
+    assert 0.0 <= heard[0] < heard[-1] <= 1.0
+    assert assemble(Store.at(out)[0], workers=2) == alone
+
+
 def test_a_full_disk_is_no_failure_of_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "cell")

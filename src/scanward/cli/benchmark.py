@@ -187,14 +187,14 @@ def _benchmark(
                 plan, out, registry.methods, names, sources=sources, workers=workers, fresh=fresh, tell=news,
                 started=news.started,
             )  # fmt: skip
-        results, written = _report(Store.at(out)[0], _command(plan, wanted))
+        results, written = _report(Store.at(out)[0], _command(plan, wanted), workers)
     except KeyboardInterrupt:
         note(f"interrupted; every finished method is kept in {out}: give the same options again to go on")
         raise
     _finish(results, written, outcome, as_json=as_json)
 
 
-def _report(store: Store, command: str) -> tuple[dict[str, Any], list[Path]]:
+def _report(store: Store, command: str, workers: int) -> tuple[dict[str, Any], list[Path]]:
     """Figures and report of what is kept."""
     from scanward.learning.benchmark import report
     from scanward.learning.benchmark.assembling import assemble
@@ -208,7 +208,7 @@ def _report(store: Store, command: str) -> tuple[dict[str, Any], list[Path]]:
             step(max(0.0, 90 * share - done), what)
             done = max(done, 90 * share)
 
-        results = assemble(store, command, tick)
+        results = assemble(store, command, tick, workers)
         write_json(store.out / RESULTS, results)
         step(90 - done, "report")
         return results, report.write(results, store.out)
@@ -216,8 +216,15 @@ def _report(store: Store, command: str) -> tuple[dict[str, Any], list[Path]]:
 
 @benchmark_group.command("report", short_help="Write the report of a run again.")
 @click.argument("out", type=_PATH, metavar="OUT")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, BENCHMARK_BOUNDS.workers),
+    default=1,
+    show_default=True,
+    help="Processes at work.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print results.json.")
-def report_command(out: Path, as_json: bool) -> None:
+def report_command(out: Path, workers: int, as_json: bool) -> None:
     """Work out every figure of a run again from the answers kept in OUT, and write the report.
 
     Of a run that has not finished: from what is there, saying what is missing.
@@ -230,7 +237,7 @@ def report_command(out: Path, as_json: bool) -> None:
 
     store, _ = Store.at(out)
     before = read_json(out / RESULTS) if (out / RESULTS).exists() else {}
-    results, written = _report(store, str(before.get("command", "")))
+    results, written = _report(store, str(before.get("command", "")), workers)
     _finish(results, written, None, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from scanward.errors import DecodeError, InputError
+from scanward.learning.benchmark.abreast import each
 from scanward.learning.benchmark.answers import Kind, Told
 from scanward.learning.benchmark.comparisons import OURS, Primary, compare
 from scanward.learning.benchmark.curves import smallest
@@ -150,30 +151,22 @@ def parts_of(found: Kept) -> list[Part]:
     return out
 
 
-def assemble(store: Store, command: str = "", tick: Tick = lambda _w, _s: None) -> dict[str, Any]:
-    """Everything that a report shows, as JSON values; errors as ``kept``."""
+def assemble(
+    store: Store, command: str = "", tick: Tick = lambda _w, _s: None, workers: int = 1
+) -> dict[str, Any]:
+    """Everything that a report shows, as JSON values, worked out in so many processes; errors as ``kept``."""
     found = kept(store)
     parts = parts_of(found)
     groups = [_attacks(store, part) for part in parts]
     budgets = tuple(float(b) for b in found.plan["budgets"])
     seed = int(found.plan["seed"])
     ceiling = next((n for n, m in found.methods.items() if m["kind"] == Kind.CEILING.value), None)
-    levels = []
-    for i, (part, attacks) in enumerate(zip(parts, groups, strict=True)):
+    jobs = []
+    for part, attacks in zip(parts, groups, strict=True):
         effects = [_effects(store, world["name"], part.level.value) for world in part.worlds]
-        told = level_figures(
-            part.level.value,
-            part.told,
-            attacks,
-            effects,
-            budgets=part.budgets(budgets),
-            ceiling=ceiling,
-            seed=seed,
-            worlds=[w["name"] for w in part.worlds],
-            simulated=part.simulated,
-            tick=lambda what, share, i=i: tick(what, (i + share) / len(parts)),  # type: ignore[misc]
-        )
-        levels.append({**told, "set": part.set, "budget": part.budgets(budgets)[0]})
+        jobs.append((part, attacks, effects, part.budgets(budgets), ceiling, seed))
+    tick("figures", 0.0)
+    levels = each(_level, jobs, workers, lambda done: tick("figures", 0.5 * done / len(parts)))
     results = {
         "format": FORMAT,
         "size": found.plan["size"],
@@ -188,15 +181,41 @@ def assemble(store: Store, command: str = "", tick: Tick = lambda _w, _s: None) 
         "worlds": found.worlds,
         "methods": [_method(found, name) for name in found.methods if any(n == name for _, n in found.facts)],
         "levels": levels,
-        "comparisons": _comparisons(found, parts, groups, tick),
+        "comparisons": _comparisons(found, parts, groups, workers, lambda w, s: tick(w, 0.5 + 0.5 * s)),
         "smallest": _smallest(found, parts, groups),
     }
     told_results: dict[str, Any] = plain(results)
     return told_results
 
 
+def _level(
+    part: Part,
+    attacks: Mapping[str, AttackFacts],
+    effects: Sequence[Mapping[str, Any]],
+    budgets: tuple[float, ...],
+    ceiling: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    told = level_figures(
+        part.level.value,
+        part.told,
+        attacks,
+        effects,
+        budgets=budgets,
+        ceiling=ceiling,
+        seed=seed,
+        worlds=[w["name"] for w in part.worlds],
+        simulated=part.simulated,
+    )
+    return {**told, "set": part.set, "budget": budgets[0]}
+
+
 def _comparisons(
-    found: Kept, parts: Sequence[Part], groups: Sequence[Mapping[str, AttackFacts]], tick: Tick
+    found: Kept,
+    parts: Sequence[Part],
+    groups: Sequence[Mapping[str, AttackFacts]],
+    workers: int,
+    tick: Tick,
 ) -> dict[str, Any]:
     """Ours against every baseline, in the parts whose worlds can all express a budget."""
     planned = [float(b) for b in found.plan["budgets"]]
@@ -221,6 +240,7 @@ def _comparisons(
         budget=planned[0],
         budgets={label: budget_of[p.level, p.set] for label, p in labels.items()},
         seed=int(found.plan["seed"]),
+        workers=workers,
         tick=tick,
     )
     # A baseline that gave no answers somewhere was not beaten there.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scanward.errors import SettingsError
+from scanward.learning.benchmark.abreast import each
 from scanward.learning.benchmark.answers import Floats, Told
 from scanward.learning.benchmark.drawn import Mean, add_detection, mean_of, share, stratum_of, widened
 from scanward.learning.benchmark.figures import BUDGETS, COUNTED, AttackFacts, as_json
@@ -61,6 +62,7 @@ def compare(
     budgets: Mapping[str, float] | None = None,
     seed: int = 0,
     draws: int | None = None,
+    workers: int = 1,
     tick: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> dict[str, Any]:
     """The primary comparison and all others, JSON values alone.
@@ -70,6 +72,7 @@ def compare(
     levels_told : level -> method -> what it told of each world (None: not measured)
     baselines : competitors; None: every method whose name does not begin with "Scanward" or "oracle"
     budget, budgets : share of clean examinations that may alert, and of the levels that have another one
+    workers : processes, each with a level
     draws : of the bootstrap; None: as many as Holm's smallest p-value needs, 1,000 to 50,000
 
     Returns
@@ -93,11 +96,14 @@ def compare(
         raise SettingsError("a bootstrap without draws", "comparisons", "give at least one")
     of = {level: (budgets or {}).get(level, budget) for level in (*levels_told, primary.level)}
     found: dict[tuple[str, str], tuple[Interval, float] | None] = {}
-    for k, (level, told) in enumerate(levels_told.items()):
+    jobs = []
+    for level, told in levels_told.items():
         mine = [against for at, against in (*pairs, (primary.level, primary.against)) if at == level]
-        tick(f"comparisons: {level}", k / len(levels_told))
-        for against, difference in _level(told, groups, primary.ours, mine, of[level], seed, draws).items():
-            found[level, against] = difference
+        jobs.append((told, groups, primary.ours, mine, of[level], seed, draws))
+    tick("comparisons", 0.0)
+    made = each(_level, jobs, workers, lambda done: tick("comparisons", done / len(jobs)))
+    for level, one in zip(levels_told, made, strict=True):
+        found.update({(level, against): difference for against, difference in one.items()})
     others = [(pair, known) for pair in pairs if (known := found.get(pair)) is not None]
     corrected = holm([p for _, (_, p) in others])
     rows = [

@@ -8,7 +8,7 @@ draws are the same for every method, so that differences are paired.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,6 @@ def level_figures(
     worlds: Sequence[str] = (),
     simulated: bool = True,
     draws: int = RESAMPLES,
-    tick: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> dict[str, Any]:
     """All figures of one level, JSON values alone.
 
@@ -99,8 +98,7 @@ def level_figures(
         totals["examinations"] += units
         totals["commands"] += max(len(t.clean_scores) for t in cells.values())
         stratum = Stratum(units, draws, (seed, world))
-        for i, (method, cell) in enumerate(cells.items()):
-            tick(f"figures of {level}, world {world + 1} of {count}: {method}", i / len(cells))
+        for method, cell in cells.items():
             of = effects[world] if world < len(effects) else {}
             measured[method].add(world, stratum, cell, groups, of, budgets)
     methods = {
