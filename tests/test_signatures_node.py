@@ -35,6 +35,7 @@ from _dicom import LOCAL, free_port, program, running, storescu
 from scanward.config import NODE_BOUNDS
 from scanward.errors import DecodeError, InputError, SettingsError
 from scanward.signatures.node import Node
+from scanward.signatures.node_fresh import Fresh
 from scanward.signatures.node_quarantine import Quarantine
 from scanward.signatures.node_settings import NodeSettings, OnDoubt, address_of, peer_of, tls_of
 from scanward.signatures.node_work import Work, signing, verifying
@@ -450,6 +451,80 @@ def test_nothing_told_names_the_patient(tmp_path: Path) -> None:
 
 
 # --- small parts
+
+
+def test_files_are_read_again_when_they_change_and_trusted_no_longer_when_they_break(tmp_path: Path) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_text("one")
+    loads: list[str] = []
+
+    def load() -> str:
+        loads.append(path.read_text())
+        if loads[-1] == "broken":
+            raise InputError("no revocation list", str(path), "")
+        return loads[-1]
+
+    fresh = Fresh([path], load)
+    assert (fresh(), fresh()) == ("one", "one")
+    assert loads == ["one"]
+    path.write_text("another")
+    assert fresh() == "another"
+    path.write_text("broken")
+    for _ in range(2):
+        with pytest.raises(InputError, match="no revocation list"):
+            fresh()
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        fresh()
+    path.write_text("whole")
+    assert fresh() == "whole"
+    with pytest.raises(InputError):
+        Fresh([tmp_path / "absent"], load)
+
+
+def test_what_cannot_be_verified_now_is_a_doubt_and_no_fault_of_the_object() -> None:
+    def verify(file: bytes) -> Said:
+        raise InputError("no revocation list", "crl.pem", "")
+
+    def malformed(file: bytes) -> Said:
+        raise DecodeError("no data set", "file", "")
+
+    syntax, data = unframed(picture())
+    one = Incoming(SECONDARY, f"{STUDY}.1", "SENDER", "peer", syntax, bytes(data))
+    assert verifying(verify, OnDoubt.REFUSE)(one).reply == Reply(0x0124, "not genuine: not verified")
+    assert verifying(malformed, OnDoubt.REFUSE)(one).reply == Reply(0x0124, "not genuine: malformed")
+    flagged = verifying(verify, OnDoubt.FLAG)(one)
+    assert (flagged.flagged, flagged.word, flagged.onward) == (True, "not verified", data)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_event_is_one_line_and_a_lost_reader_ends_the_node(
+    as_json: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scanward.cli import node as command
+
+    ended = threading.Event()
+    tell = command._teller(as_json, ended)
+    tell("refused", {"found": "altered\n\x1b[31m", "kept": None, "counts": {"received": 2}})
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "\x1b" not in out
+    if as_json:
+        assert json.loads(out)["counts"] == {"received": 2}
+    else:
+        assert "refused" in out
+        assert "received=2" in out
+
+    def broken(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command.click, "echo", broken)
+    thread = threading.Thread(target=lambda: tell("refused", {}))
+    thread.start()
+    thread.join(30)
+    assert ended.is_set()
+    with pytest.raises(BrokenPipeError):
+        tell("stopped", {})
 
 
 def test_a_quarantine_is_bounded_private_and_survives_a_restart(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scanward.signatures.node_settings import NodeSettings, NodeTls
     from scanward.signatures.node_work import Work
 
+_SOON = 30  # days: time enough to have a certificate signed anew
 _PATH = click.Path(path_type=Path)
 
 
@@ -40,7 +41,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--profile", default="base", show_default=True, help="Signature profile (--sign).")
 @click.option("--mac", default="SHA256", show_default=True, help="Hash of the signature (--sign).")
 @click.option("--trust", multiple=True, type=_PATH, help="Certificates of authorities (--verify).")
-@click.option("--crl", multiple=True, type=_PATH, help="Revocation lists (--verify).")
+@click.option(
+    "--crl", multiple=True, type=_PATH, help="Revocation lists (--verify). Changed files are read again."
+)
 @click.option(
     "--on-doubt",
     type=click.Choice(["refuse", "flag", "quarantine"]),
@@ -162,16 +165,22 @@ def _work(mode: str | None, options: Mapping[str, Any]) -> tuple[Work, Quarantin
         todo = "give --on-doubt quarantine --quarantine FOLDER"
         raise SettingsError("a quarantine needs both", "--quarantine", todo)
     from scanward.signatures import Trust, verify_bytes
+    from scanward.signatures.node_fresh import Fresh
 
-    trust = Trust.load(options["trust"], revoked=options["crl"])
+    authorities, lists = tuple(options["trust"]), tuple(options["crl"])
+    trust = Fresh((*authorities, *lists), lambda: Trust.load(authorities, revoked=lists))
     quarantine = Quarantine(options["quarantine"]) if options["quarantine"] is not None else None
-    return verifying(lambda file: verify_bytes(file, trust), on_doubt), quarantine
+    return verifying(lambda file: verify_bytes(file, trust()), on_doubt), quarantine
 
 
 def _signer(options: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     from scanward.keys import passphrase_from_environment
     from scanward.signatures import Signer, sign_bytes
+    from scanward.transport.tls import certificate_facts
 
+    left = (certificate_facts(options["certificate"]).not_after - datetime.now(UTC)).days
+    if left < _SOON:
+        note(f"warning: the certificate ends in {left} days; nothing is signed or handed on after that")
     signer = Signer.load(
         options["key"],
         options["certificate"],

@@ -98,15 +98,18 @@ def verifying(verify: Callable[[bytes], Reported], on_doubt: OnDoubt) -> Work:
     def work(incoming: Incoming) -> Outcome:
         file = b""
         report: Mapping[str, Any] = {}
+        word = "malformed"
         try:
             file = _file(incoming)
+            word = "misnamed"
             _named_as_asked(incoming)
+            word = "malformed"
             found = verify(file)
             word, report = str(found.genuineness), found.as_json()
         except DecodeError as error:
-            word, report = ("misnamed" if file else "malformed"), error.as_json()
-        except ScanwardError as error:
-            word, report = "malformed", error.as_json()
+            report = error.as_json()
+        except ScanwardError as error:  # not this object's fault: what it is to be verified by cannot be used
+            word, report = "not verified", error.as_json()
         if word == GENUINE:
             return Outcome(word, memoryview(incoming.data))
         if on_doubt is OnDoubt.FLAG:
