@@ -8,6 +8,7 @@ Sources: PS3.4 C.4.2 (C-MOVE), C.4.3 (C-GET); PS3.18 10.4 (WADO-RS), 10.6 (QIDO-
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -61,13 +62,14 @@ class ByMove:
     """C-MOVE: the archive calls us back at ``listen``, which it must have entered for our ``title``.
 
     ``caller`` is the title that it calls with, where that is not the one it is called by; ``listening`` is told the
-    port, before anything is asked.
+    port, before anything is asked. ``context``: TLS for what the archive sends (`Peer` has that for what we ask).
     """
 
     archive: Peer
     title: str
     listen: tuple[str, int]
     caller: str = ""
+    context: ssl.SSLContext | None = field(default=None, compare=False)
     listening: Callable[[int], None] = field(default=lambda port: None, compare=False)
 
 
@@ -153,6 +155,7 @@ def _move(
         callers=frozenset({source.caller or source.archive.title}),
         classes=frozenset(),
         store=landing.store,
+        context=source.context,
         bounds=limits,
         everything=True,
     )
