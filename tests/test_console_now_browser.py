@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from _console import served_console
 from _console_now import SECRET, Room, holding, odd, room, shot
-from _guard import ANNA, BERT, CARL, STRANGER, Bench
-from scanward.commands import LayerName
+from _guard import ANNA, BERT, CARL, STRANGER, Bench, element
+from scanward.commands import Context, LayerName, Source, Told
 from scanward.commands.wire import Load
+from scanward.guard.control_lines import plain
 from scanward.guard.operators import Act, ActKind, message
 from scanward.keys import SigningKey
 
@@ -170,6 +172,66 @@ def test_text_of_a_host_is_only_text(ct1: Room, chromium: Browser) -> None:
     expect(page.locator("#everything")).to_contain_text("<script>alert(1)</script>")
     expect(page.locator("#person")).to_contain_text("⟨U+202E⟩")
     assert page.locator("#now img, #now script").count() == 0
+
+
+def test_what_a_guard_shows_and_does_not_hold_cannot_be_released(ct1: Room, chromium: Browser) -> None:
+    guard = ct1.guards["ct1"]
+    page = ct1.sign_in(chromium, "anna")
+    ct1.open_key(page, ANNA)
+    key_open(page)
+    held = ct1.hold()
+    holding(page)
+    expect(page.locator("#release")).to_be_enabled()
+    shown: Any = plain(held)
+    shown["chain"][0]["command"]["parameters"]["CTDIvol"] = 6.0  # harmless to look at, and not what is held
+    guard.run(lambda: guard.server.publish("held", shown))
+    expect(page.locator("#hold-notes")).to_contain_text("is not what it says it holds")
+    expect(page.locator("#release")).to_be_disabled()
+    page.keyboard.press("r")
+    expect(page.locator("#reason-dialog")).to_be_hidden()
+    assert loads(guard.bench) == 0
+
+
+def test_one_alone_begins_emergency_access_and_gives_the_reason_later(ct1: Room, chromium: Browser) -> None:
+    bench = ct1.guards["ct1"].bench
+    anna = ct1.sign_in(chromium, "anna")
+    petra = ct1.sign_in(chromium, "petra")
+    ct1.open_key(anna, ANNA)
+    key_open(anna)
+    ct1.hold()
+    holding(anna)
+    anna.keyboard.press("e")
+    expect(anna.locator("#reason-dialog")).to_contain_text("hardware and absolute dose caps still hold")
+    anna.keyboard.press("Enter")  # a bleeding patient waits for no sentence
+    expect(anna.locator("#answer")).to_have_text("Emergency access is on.")
+    for page in (anna, petra):  # shown to everybody
+        expect(page.locator("#warnings")).to_contain_text("EMERGENCY ACCESS by anna")
+    expect(anna.locator("#status")).to_have_text("● Nothing on hold")
+    assert loads(bench) == 1
+    assert bench.recorded("emergency_begin")
+
+
+def test_sources_that_disagree_stand_side_by_side(ct1: Room, chromium: Browser) -> None:
+    guard = ct1.guards["ct1"]
+    page = ct1.sign_in(chromium, "anna")
+    told = (Told(7.0, Source.HOST), Told(61.0, Source.WORKLIST))
+    made = element(None, CTDIvol=61.3)
+    apart = replace(made, command=replace(made.command, context=Context({"PatientAge": told})))
+
+    def load() -> None:
+        guard.bench.judge = [odd()]
+        guard.bench.load(apart)
+
+    guard.run(load)
+    holding(page)
+    person = page.locator("#person")
+    expect(person).to_contain_text("Sources disagree on Age. Look at the person on the table.")
+    for words in ("7", "host", "61", "worklist"):
+        expect(person.locator(".apart")).to_contain_text(words, ignore_case=True)
+    expect(page.locator("#objections .together")).to_contain_text(
+        "about 1 in 2500 of the recorded examinations"
+    )
+    accessible(page)
 
 
 def test_two_persons_each_in_a_browser_of_his_own(tmp_path: Path, chromium: Browser) -> None:

@@ -22,6 +22,16 @@ export function unusual(objection) {
   return objection.severity === "INFORMATION" ? "for information" : "breaks a rule";
 }
 
+/** How unusual the strangest command is as a whole, by the number that is calibrated; "" where none was given. */
+export function together(held) {
+  const known = (held.findings ?? []).map((finding) => finding.p_value).filter((p) => typeof p === "number" && p > 0);
+  if (!known.length) return "";
+  const one = 1 / Math.min(...known);
+  if (one < 1.5) return "As a whole not unusual: what is objected to breaks a rule.";
+  const rounded = one >= 100 ? Math.round(one / 10) * 10 : Math.round(one);
+  return `As a whole as strange as at most about 1 in ${rounded} of the recorded examinations.`;
+}
+
 /** The table of objections. `places`: where each value lies among the site's own, where that is known. */
 export function table(held, units, places) {
   const found = objections(held);

@@ -6,7 +6,7 @@ import { send } from "./acts.js";
 import { dismiss, reason } from "./dialogs.js";
 import { clock, el, visible } from "./dom.js";
 import { follow } from "./feed.js";
-import { everything, table } from "./hold.js";
+import { everything, table, together } from "./hold.js";
 import { KeyProblem, isEncrypted } from "./keys.js";
 import { dose, news, person, warnings } from "./panels.js";
 import * as sound from "./sound.js";
@@ -93,7 +93,7 @@ function drawHold(state, held) {
     drawn = now;
     byId("hold").dataset.request = held.request;
     put("reason-shown", visible(held.reason, 600));
-    put("objections", table(held, units, found));
+    put("objections", [table(held, units, found), el("p", { class: "together" }, together(held))]);
     put("everything", everything(held, units));
     if (first) painted(state.id, held.request);
   }
