@@ -404,6 +404,11 @@ def test_check_says_what_cannot_be_used(guard: Running, tmp_path: Path) -> None:
     assert looks["scanner ct1"] == ""
     assert "no guard answers" in looks["scanner ct2"]
     assert "no such folder" in looks["audit ct1"]
+    hook = '[[alert]]\nname = "pager"\nto = "webhook"\nurl = "https://pager.example/alerts"\n'
+    config.write_text(console_toml({"ct1": guard.path}, hook), "utf-8")
+    found = {look["name"]: look["found"] for look in done("console", "--config", config, "--check")["looks"]}
+    assert "pager.example" in found["alerts pager"]
+    assert "not tried" in found["alerts pager"]  # nobody is paged by a look
     config.write_text(console_toml({"ct1": guard.path}, '[[alert]]\nkind = "pigeon"\n'), "utf-8")
     with pytest.raises(SystemExit) as ended:
         cli.main(["console", "--config", str(config), "--check"])

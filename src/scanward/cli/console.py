@@ -119,6 +119,7 @@ def _seen(address: str, named: list[str]) -> str:
 
 def _check(settings: ConsoleSettings, as_json: bool) -> int:
     """Look at certificate, accounts and guards; the exit status. A wrong table is an error like any other."""
+    from scanward.console.alerting.service import configured
     from scanward.console.app import open_console
     from scanward.keys import passphrase_from_environment
     from scanward.transport.tls import certificate_facts, refuse_expired
@@ -138,8 +139,10 @@ def _check(settings: ConsoleSettings, as_json: bool) -> int:
         except ScanwardError as error:
             look("certificate", "", str(error))
     with _accounts(settings) as accounts:
-        open_console(settings, accounts)  # reads what the parts of the console are told
+        console = open_console(settings, accounts)  # reads what the parts of the console are told
         look("accounts", f"{len(accounts.all())} in {settings.web.accounts}")
+    for route in configured(console).routes:
+        look(f"alerts {route.name}", f"{route.to.value} {route.where}; not tried: send a test on /alerts")
     for one in settings.scanners:
         found, trouble = asyncio.run(_reach(one.control))
         look(f"scanner {one.id}", found, trouble)

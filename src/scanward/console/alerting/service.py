@@ -37,6 +37,13 @@ def prepare(console: Console) -> None:
     console.kept[_SETTINGS] = settings
 
 
+def configured(console: Console) -> AlertSettings:
+    """What `prepare` has read."""
+    settings = console.kept[_SETTINGS]
+    assert isinstance(settings, AlertSettings)
+    return settings
+
+
 def source_of(console: Console) -> str:
     """The name of this console in its messages."""
     hosts = console.settings.web.hosts
