@@ -34,6 +34,7 @@ from scanward.calibration import Calibration
 from scanward.commands import Command
 from scanward.config import DRIFT_BOUNDS
 from scanward.console.device_bundle import BundleCopy
+from scanward.console.device_view import shadow_view
 from scanward.console.drift import Level
 from scanward.console.drift_chart import SHOWN, curve, index_chart
 from scanward.console.drift_reference import Reference, command_of, reference_of
@@ -376,7 +377,7 @@ def test_the_report_of_halts_as_counted_by_hand(store: HistoryStore, reference: 
                 "verdict": verdict,
                 "layer": rng.choice(["limits", "context_free"]) if verdict in ("ALERT", "HALT") else "",
                 "fields": json.dumps(rng.sample(["KVP", "CTDIvol", "DLP"], rng.randint(0, 2))),
-                "outcome": rng.choice(["released", "shadow", "refused", "superseded"]),
+                "outcome": rng.choice(["released", "shadow", "refused", "superseded", "pending"]),
                 "mode": rng.choice(["CLINICAL"] * 9 + ["QA"]),
                 "scanner": rng.choice(["ct1"] * 9 + ["ct2"]),
                 "kind": rng.choice(["command"] * 9 + ["motion"]),
@@ -403,6 +404,10 @@ def test_the_report_of_halts_as_counted_by_hand(store: HistoryStore, reference: 
 
     found = shadow_report(store, "ct1", since, NOW, reference)
     assert len(stopped) > 10
+    assert any(row["outcome"] == "pending" for row in found.rows)
+    assert len(shadow_view(found, "ct1", {})["rows"]) == len(
+        found.rows
+    )  # all that the page shows of one is there
     assert (found.commands, found.examinations) == (len(counted), whose(counted))
     assert found.halted == sum(r["verdict"] == "HALT" for r in counted)
     assert found.held == sum(r["verdict"] == "ALERT" for r in counted)

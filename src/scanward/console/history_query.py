@@ -21,7 +21,8 @@ from scanward.errors import RequestError
 _GRANT: Final = "*, (SELECT count(*) FROM judged WHERE emergency = emergencies.id) AS released"
 _CURSOR: Final = re.compile(r"(-?\d{1,12}(?:\.\d{1,17})?)-(\d{1,18})")
 _NOWHERE: Final = (1e15, 1 << 62)  # after every row
-_SHORT: Final = (
+# The columns that `history_shown.row_view` takes.
+SHORT: Final = (
     "id, scanner, log_id, seq, at, kind, examination, request, element, elements, mode, verdict, layer, fields, "
     "reason, p_value, outcome, why, operator, held, carried, emergency, protocol, body_part, age"
 )
@@ -51,7 +52,7 @@ def commands(
 ) -> Page:
     """A page of ``judged``, before (or, ``newer``, after) a place."""
     clauses, values = conditions(filters)
-    return _page(store, "judged", _SHORT, "at", clauses, values, place, newer, most)
+    return _page(store, "judged", SHORT, "at", clauses, values, place, newer, most)
 
 
 def notes(
@@ -97,7 +98,7 @@ def command(store: HistoryStore, number: int) -> dict[str, Any] | None:
             f"SELECT * FROM acts WHERE {same} AND kind IN ('release', 'refuse', 'call') ORDER BY id", life
         )
         chain = db.execute(
-            f"SELECT {_SHORT} FROM judged WHERE scanner = ? AND log_id = ? AND seq = ? AND load = ? ORDER BY element",
+            f"SELECT {SHORT} FROM judged WHERE scanner = ? AND log_id = ? AND seq = ? AND load = ? ORDER BY element",
             (row["scanner"], row["log_id"], row["seq"], row["load"]),
         ).fetchall()
         doses = db.execute(

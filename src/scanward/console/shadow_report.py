@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from scanward.config import DRIFT_BOUNDS, DriftBounds
 from scanward.console.drift_reference import Reference
+from scanward.console.history_query import SHORT
 from scanward.console.history_store import HistoryStore
 
 FACTORS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the budget, that the table of other budgets has
@@ -22,10 +23,6 @@ _COUNTED: Final = (
     "AND outcome <> 'superseded' AND verdict <> ''"
 )
 _WHOSE: Final = "CASE examination WHEN '' THEN '#' || seq ELSE examination END"
-_LIST: Final = (
-    "id, scanner, at, kind, examination, element, elements, mode, verdict, layer, fields, reason, p_value, outcome, "
-    "why, operator, carried, emergency, protocol, body_part, age"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ def shadow_report(
             )
         ]
         rows = db.execute(
-            f"SELECT {_LIST} FROM judged WHERE {stopped} ORDER BY at DESC, id DESC LIMIT :most",  # noqa: S608
+            f"SELECT {SHORT} FROM judged WHERE {stopped} ORDER BY at DESC, id DESC LIMIT :most",  # noqa: S608
             asked,
         ).fetchall()
     return ShadowReport(
