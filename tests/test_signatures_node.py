@@ -576,6 +576,22 @@ def test_a_damaged_header_never_yields_another_data_set_unnoticed(at: int, noise
     assert damaged.endswith(bytes(data))
 
 
+def test_a_data_set_with_two_names_has_none() -> None:
+    _, data = unframed(picture())
+    one = bytes(data[: bytes(data).index(b"\x08\x00\x18\x00")])
+    name = b"\x08\x00\x18\x00UI\x0c\x002.25.77001.1"
+    rest = bytes(data[len(one) + len(name) :])
+    assert one + name + rest == bytes(data)
+    assert names_of(EXPLICIT, one + name + rest, 4096)
+    for hostile in (
+        one + name + name + rest,
+        name + one + rest,
+        one + name.replace(b"1.1", b"1.2") + name + rest,
+    ):
+        with pytest.raises(DecodeError, match=r"twice or out of order|no SOP"):
+            names_of(EXPLICIT, hostile, 4096)
+
+
 def test_a_deflated_bomb_is_inflated_no_further_than_its_names() -> None:
     import zlib
 

@@ -45,25 +45,35 @@ def names_of(
     Raises
     ------
     DecodeError
-        One is not there, or the beginning cannot be read.
+        One is not there, or the beginning cannot be read, or its elements are not in ascending order (PS3.5 7.1).
     """
-    from pydicom.filereader import read_dataset
+    from pydicom.filereader import data_element_generator
 
     head = bytes(data[:most])
     last = max(tags)
+    names: dict[int, str] = {}
+    before = -1
     try:
         if syntax in DEFLATED:
             head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head, most)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = read_dataset(
+            for element in data_element_generator(
                 io.BytesIO(head),
                 syntax == IMPLICIT,
                 syntax != BIG_ENDIAN,
                 stop_when=lambda tag, kind, length: tag > last,
-                defer_size=None,
-            )
-            names = {tag: str(found[tag].value).rstrip("\0 ") for tag in tags if tag in found}
+            ):
+                tag = int(element.tag)
+                if tag <= before:  # readers differ on which of two they believe
+                    raise DecodeError("elements twice or out of order", "data set", "look at the sender")
+                before = tag
+                if tag in tags:
+                    value = element.value
+                    text = value.decode("ascii") if isinstance(value, bytes) else str(value or "")
+                    names[tag] = text.rstrip("\0 ")
+    except DecodeError:
+        raise
     except (*_PARSER, zlib.error) as error:
         what = f"the beginning of the data set cannot be read ({type(error).__name__})"
         raise DecodeError(what, f"transfer syntax {syntax}", "look at the sender") from None
