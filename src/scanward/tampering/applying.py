@@ -212,14 +212,8 @@ def _one(item: Item, preset: Preset, generator: nn.Module, folder: Folder, setti
     original = originals.read(item)
     if original.dataset is not None:
         refuse_unsuitable(original.dataset, item.path)
-    grey, _, placement = to_model(
-        original.pixels, original.breast, preset.rows, preset.columns, preset.framing
-    )
-    mask, circles, by = _region(original, placement, preset, folder.made.direction, settings)
-    after = altered(generator, grey, mask if preset.generator.mask_channel else None, item.path)
-    after = grey + np.float32(settings.strength) * (after - grey)
-    pixels, _ = difference_to_picture(original.pixels, original.breast, placement, grey, after)
-    stored = original.carried(pixels)
+    made = delivered(original, preset, generator, folder.made.direction, settings)
+    stored, circles, by = made.stored, made.circles, made.by
     names = Names(folder.key)
     wanted = original.image.name if original.image else names.token("i", original.sha256)
     name = folder.name_for(wanted, original.sha256, circles)
@@ -268,6 +262,39 @@ def _one(item: Item, preset: Preset, generator: nn.Module, folder: Folder, setti
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An altered picture in memory, without a mark: ``stored`` int32 (r, c) as `Original.stored`, and where it was
+    altered (`circles`, px of the file), and who chose that.
+    """
+
+    stored: Wide
+    circles: tuple[Circle, ...]
+    by: str
+
+
+def delivered(
+    original: Original, preset: Preset, generator: nn.Module, direction: str, settings: Settings
+) -> Delivered:
+    """What `apply` makes of one picture, before the mark. It is not to be written to disk as it is.
+
+    Raises
+    ------
+    NoPlaceError
+        The model must be told where, and nothing says it.
+    LearningError
+        The model's picture is not finite.
+    """
+    grey, _, placement = to_model(
+        original.pixels, original.breast, preset.rows, preset.columns, preset.framing
+    )
+    mask, circles, by = _region(original, placement, preset, direction, settings)
+    after = altered(generator, grey, mask if preset.generator.mask_channel else None, original.path)
+    after = grey + np.float32(settings.strength) * (after - grey)
+    pixels, _ = difference_to_picture(original.pixels, original.breast, placement, grey, after)
+    return Delivered(original.carried(pixels), circles, by)
+
+
 def altered(
     generator: nn.Module, grey: NDArray[np.float32], mask: Mask | None, where: Path
 ) -> NDArray[np.float32]:
@@ -313,7 +340,7 @@ def _region(
             )
         mask, by = original.lesions, "lesions"
     else:
-        circles, by = (_chosen(original, settings.seed),), "seed"
+        circles, by = (chosen(original, settings.seed),), "seed"
         mask = _drawn(original, circles)
     if not (mask & original.breast).any():
         raise NoPlaceError(
@@ -335,7 +362,7 @@ def _drawn(original: Original, circles: Sequence[Circle]) -> Mask:
     return mirrored(mask) if original.turned else mask
 
 
-def _chosen(original: Original, seed: int) -> Circle:
+def chosen(original: Original, seed: int) -> Circle:
     """A place that lies in the breast as a whole, by seed and picture alone; in px of the file.
 
     Its radius is 4 to 9 hundredths of the breast's longer side: some 6 to 14 mm of a breast of 150 mm.
