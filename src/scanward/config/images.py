@@ -169,3 +169,22 @@ MRMC_BOUNDS = MrmcBounds()
 NODE_BOUNDS = NodeBounds()
 FETCH_BOUNDS = FetchBounds()
 FINDING_BOUNDS = FindingBounds()
+
+
+@dataclass(frozen=True)
+class SignatureBounds:
+    """What a file that is to be signed or verified may cost."""
+
+    file_bytes: int = 4 << 30  # bytes of a file; longer ones do not fit 32-bit lengths anyway
+    inflated_bytes: int = 1 << 30  # bytes that a deflated data set may become
+    elements: int = 2_000_000  # elements and items of a file; an enhanced multi-frame CT has some 300,000
+    depth: int = 32  # sequences inside sequences; structured reports go some 15 deep
+    signatures: int = 64  # in one file; each costs a pass over what it signs
+    certificate_bytes: int = 64 << 10  # bytes of a certificate
+    timestamp_bytes: int = 256 << 10  # bytes of a certified timestamp with its certificates
+    chain: int = 8  # certificates between signer and authority
+    trusted_bytes: int = 64 << 20  # bytes of a file of authorities or of a revocation list
+    clock_skew_seconds: float = 300.0  # s that a signer's clock may be ahead of ours
+
+
+SIGNATURE_BOUNDS = SignatureBounds()
