@@ -74,7 +74,7 @@ TRAINING_LIBRARIES = frozenset(
 )
 # What Scanward is compared with: imported inside functions, and nowhere else.
 COMPARED_PLACES = ("learning.benchmark",)
-LAZY_EXTRAS = ("parquet", "dicom", "can", "idc")
+LAZY_EXTRAS = ("parquet", "dicom", "can", "idc", "signatures")
 IMPORT_NAMES = {
     "scikit-learn": "sklearn",
     "python-can": "can",

@@ -3,8 +3,8 @@
 Of each element signed, in the order of tags: tag, VR, reserved bytes where the VR has them, length, value. Of a
 sequence tag, VR and reserved bytes without a length, of each item its tag alone and then its elements, at the end the
 tag of the sequence delimiter; of encapsulated pixels the same with fragments for items. Then, of the signature's own
-item, everything but certificate, signature and timestamp. How long sequences, items and fragments are said to be is therefore
-not signed, nor how a file wraps the data set.
+item, everything but certificate, signature and timestamp. So how long sequences, items and fragments are said to be is
+not signed, nor is how a file wraps the data set.
 """
 
 from __future__ import annotations
