@@ -48,7 +48,7 @@ class Scorer(Protocol):
         ...
 
 
-def _usable(samples: Iterable[Sample]) -> list[Sample]:
+def usable(samples: Iterable[Sample]) -> list[Sample]:
     """Genuine and forged pictures.
 
     Raises
@@ -92,7 +92,7 @@ class _Linear:
         raise NotImplementedError
 
     def fit(self, samples: Iterable[Sample]) -> Self:
-        taken = _usable(samples)
+        taken = usable(samples)
         rows = np.stack([self.features(s.picture, s.breast) for s in taken])
         self._model = self._classifier().fit(rows, np.array([s.forged for s in taken], dtype=int))
         return self
@@ -198,7 +198,7 @@ class GreyLevels:
 
     def fit(self, samples: Iterable[Sample]) -> Self:
         """Learn with Adam, mirrored top to bottom at random; classes weighted alike."""
-        taken = _usable(samples)
+        taken = usable(samples)
         rows = max(s.picture.shape[0] for s in taken)
         columns = max(s.picture.shape[1] for s in taken)
         self._shape = (min(rows, _SIDE), min(columns, _SIDE))

@@ -191,14 +191,14 @@ def iou(heat: NDArray[np.floating], region: Mask, breast: Mask, threshold: float
     return float((hot & region).sum() / union) if union else float("nan")
 
 
-def heat_threshold(heat: Heat, validation: Sequence[Sample], steps: int = 40) -> float:
+def heat_threshold(heat: Heat, validation: Sequence[Sample], steps: int = 60) -> float:
     """The threshold whose mean intersection over union on forged pictures of other women is largest."""
     forged = [s for s in validation if s.forged]
     if not forged:
         raise SettingsError("no forged picture", "validation", "give some: the threshold is fixed on them")
     maps = [heat(s) for s in forged]
     values = np.concatenate([m[s.breast] for m, s in zip(maps, forged, strict=True)])
-    tried = np.unique(np.quantile(values, np.linspace(0.3, 0.999, steps)))
+    tried = np.unique(np.quantile(values, 1 - np.geomspace(0.7, 0.001, steps)))
     means = [
         float(np.nanmean([iou(m, s.region, s.breast, t) for m, s in zip(maps, forged, strict=True)]))
         for t in tried

@@ -85,6 +85,7 @@ def attack(
     steps: int = 80,
     keep: float = 20.0,
     batch: int = 16,
+    width: int = 24,
     seed: int = 0,
     tick: Callable[[str], None] | None = None,
 ) -> Attacked:
@@ -96,6 +97,8 @@ def attack(
         Of women who are in no test; both directions.
     rounds, fit_steps, steps : int
         Turns, and steps of stand-in and generators in each.
+    width : int
+        Of the stand-in's first layer.
     keep : float
         Weight of the squared difference from the first change, relative to that change's mean square.
     """
@@ -130,7 +133,7 @@ def attack(
     spread = max(float(genuine.std()), 1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        stand_in = StandIn()
+        stand_in = StandIn(width)
         fitting = torch.optim.Adam(stand_in.parameters(), lr=1e-3)
         fooling = torch.optim.Adam([p for g in generators.values() for p in g.parameters()], lr=2e-4)
         correlation = 0.0

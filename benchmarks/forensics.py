@@ -1,0 +1,372 @@
+"""Are altered mammograms told from genuine ones? By family, after processing, beside baselines, and under attack.
+
+Sets of women that share nobody: one that the known generator learns from, others for generators of other makings, one
+that detectors learn from, one that thresholds are fixed on, one for the figures. A detector learns from genuine
+pictures, the known generator's and the classical forgeries; again without each group of classical ones, which then are
+unseen; generators of another architecture, resolution or training set are unseen always. Last, the known generator is
+trained against the detector.
+
+  python -m benchmarks.forensics --phantoms
+  python -m benchmarks.forensics --phantoms --quick
+  python -m benchmarks.forensics --mias ../shared/data/mammography/mias --out build/bench/forensics_mias.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, Say, figure, parser, percent, quickly, save, sayer, table
+from benchmarks.forensics_stage import Stage, mias_stage, phantom_stage
+from scanward.forensics.baselines import Scorer, baselines
+from scanward.forensics.evaluation import (
+    Row,
+    check_disjoint_women,
+    heat_threshold,
+    regions_of,
+    rows_of,
+    scored,
+    worst,
+)
+from scanward.forensics.evaluation_attack import attack
+from scanward.forensics.families import GENUINE, Sample, samples
+from scanward.forensics.processing import CHAINS, PLAIN
+from scanward.forensics.training import Network
+
+NAME = "forensics"
+FOLDER = ROOT / "build" / "forensics"
+KNOWN = "generator:known"
+# What is left out together: who has seen one of a group has nearly seen the other.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "copy-move": ("copy-move",),
+    "inpainting": ("inpainting-harmonic", "inpainting-patch"),
+    "splicing": ("splicing", "splicing-poisson"),
+}
+CLASSICAL = tuple(family for group in GROUPS.values() for family in group)
+
+
+def options(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    made = parser(NAME, __doc__)
+    which = made.add_mutually_exclusive_group(required=True)
+    which.add_argument("--phantoms", action="store_true", help="phantom women, drawn as asked")
+    which.add_argument("--mias", type=Path, help="real films: the folder of mini-MIAS as it came")
+    made.add_argument("--size", type=int, default=64, help="rows and columns of phantoms")
+    made.add_argument("--side", type=int, default=256, help="rows and columns that films are shown in")
+    made.add_argument("--women", type=int, default=1000, help="phantom women of the test, two breasts each")
+    made.add_argument("--forged", type=int, default=150, help="of these, women whose pictures are forged")
+    made.add_argument("--learn", type=int, default=300, help="phantom women that detectors learn from")
+    made.add_argument("--validate", type=int, default=100, help="phantom women that thresholds are fixed on")
+    made.add_argument("--generator-women", type=int, default=300, help="phantom women of each generator")
+    made.add_argument(
+        "--steps", type=int, default=500, help="steps of the known generator; others are shorter"
+    )
+    made.add_argument(
+        "--runs",
+        nargs="+",
+        default=[],
+        metavar="NAME=RUN",
+        help="these generators, one named known; train none",
+    )
+    made.add_argument("--epochs", type=int, default=6, help="passes of detectors")
+    made.add_argument("--attack-steps", type=int, default=80, help="steps of a turn of the attacker; 0: none")
+    made.add_argument("--resamples", type=int, default=1000, help="bootstrap draws of whole women")
+    made.add_argument("--processings", nargs="+", default=list(CHAINS), help="what pictures go through")
+    made.add_argument("--groups", nargs="*", default=list(GROUPS), help="classical groups left out in turn")
+    made.add_argument("--folder", type=Path, default=FOLDER, help="where phantoms and generators are kept")
+    arguments = made.parse_args(argv)
+    quickly(
+        arguments, women=8, forged=6, learn=8, validate=4, generator_women=6, steps=2, epochs=1, attack_steps=2,
+        resamples=50, processings=["none", "jpeg-90"], groups=["copy-move"], size=32, side=64,
+        folder=arguments.folder / "quick",
+    )  # fmt: skip
+    return arguments
+
+
+def methods(arguments: argparse.Namespace) -> dict[str, Callable[[], Scorer]]:
+    """What is compared, each made anew for every training."""
+    made: dict[str, Callable[[], Scorer]] = {Network.name: lambda: Network(epochs=arguments.epochs)}
+    for index, one in enumerate(baselines(epochs=arguments.epochs)):
+        made[one.name] = lambda index=index: baselines(epochs=arguments.epochs)[index]  # type: ignore[misc]
+    return made
+
+
+def run(
+    arguments: argparse.Namespace, done: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Train, score, tell."""
+    say = sayer()
+    stage = mias_stage(arguments, say) if arguments.mias else phantom_stage(arguments, say)
+    generators = [f"generator:{name}" for name in stage.runs]
+    learned = [KNOWN, *CLASSICAL]
+    every = [*generators, *CLASSICAL, "cycle:known"]
+    train = list(
+        samples(
+            stage.data["learn"], [GENUINE, *learned], 1, runs=stage.runs, size=stage.size,
+            patients=stage.women["learn"], seen_ok=True,
+        )
+    )  # fmt: skip
+    validation = _drawn(stage, "validate", [GENUINE, *learned])
+    test = _drawn(stage, "test", [GENUINE])
+    forged = _drawn(stage, "forged", every)
+    check_disjoint_women((s.patient for s in (*train, *validation)), (s.patient for s in (*test, *forged)))
+    say(f"{len(train)} pictures to learn from, {len(test)} genuine and {len(forged)} others to test on")
+    alarms = stage.false_alarms
+    rows: list[Row] = []
+    attacked: list[dict[str, Any]] = []
+    told: dict[str, Any] = {}
+    for name, make in methods(arguments).items():
+        fitted = _fitted(make(), train, validation)
+        say(f"{name}: learned")
+        heat = getattr(fitted, "heat", None)
+        regions = None
+        if heat is not None:
+            level = heat_threshold(heat, validation)
+            regions = regions_of(heat, forged, level, resamples=arguments.resamples)
+        rows += _rows(fitted, [*test, *forged], every, learned, alarms, arguments, regions=regions)
+        say(f"{name}: scored")
+        for processing in arguments.processings:
+            if processing == PLAIN:
+                continue
+            shown = [s for s in (*test, *forged) if s.patient in stage.women["forged"]]
+            shown = [s for s in shown if s.family in (GENUINE, *generators, *CLASSICAL)]
+            rows += _rows(fitted, shown, every, learned, alarms, arguments, processing)
+        say(f"{name}: processed")
+        if arguments.attack_steps and not attacked:
+            attacked.append(_attacked(fitted, stage, train, test, arguments, say))
+        for group in arguments.groups:
+            out = GROUPS[group]
+            kept = [s for s in train if s.family not in out]
+            without = _fitted(make(), kept, [s for s in validation if s.family not in out])
+            left = [*test, *(s for s in forged if s.family in out)]
+            regions = None
+            if heat is not None:
+                again = without.heat  # type: ignore[attr-defined]
+                level = heat_threshold(again, [s for s in validation if s.family not in out])
+                regions = regions_of(again, left, level, resamples=arguments.resamples)
+            known = [f for f in learned if f not in out]
+            rows += [
+                r
+                for r in _rows(without, left, out, known, alarms, arguments, regions=regions)
+                if r.family != "all forged"
+            ]
+            say(f"{name}: without {group}")
+        gc.collect()
+        told = {
+            "kind": stage.kind,
+            "false_alarms": alarms,
+            "genuine": len(test),
+            "women": len({s.patient for s in test}),
+            "learned_from": len(train),
+            "generators": stage.told,
+            "rows": [_plain(r) for r in rows],
+            "attack": attacked,
+        }
+        if done is not None:
+            done(told)  # what was measured stays when a later method is interrupted
+    return told
+
+
+def _drawn(stage: Stage, part: str, families: Sequence[str]) -> list[Sample]:
+    return list(
+        samples(stage.data[part], families, 1, runs=stage.runs, size=stage.size, patients=stage.women[part])
+    )
+
+
+def _fitted(method: Scorer, train: Sequence[Sample], validation: Sequence[Sample]) -> Scorer:
+    """``method``, trained; one that wants other women's pictures to stop and calibrate on gets them."""
+    with_validation = getattr(method, "fit_with", None)
+    if with_validation is not None:
+        with_validation(train, validation)
+        return method
+    return method.fit(train)
+
+
+def _rows(
+    method: Scorer,
+    shown: Sequence[Sample],
+    families: Sequence[str],
+    learned: Sequence[str],
+    alarms: float,
+    arguments: argparse.Namespace,
+    processing: str = PLAIN,
+    regions: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    return rows_of(
+        method.name,
+        scored(method, shown, processing),
+        families=families,
+        learned=learned,
+        false_alarms=alarms,
+        processing=processing,
+        resamples=arguments.resamples,
+        regions=regions,
+    )
+
+
+def _attacked(
+    detector: Scorer,
+    stage: Stage,
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    arguments: argparse.Namespace,
+    say: Say,
+) -> dict[str, Any]:
+    """The known generator trained against the detector, on women of the detector's training; then the test anew."""
+    from benchmarks.forensics_stage import ground_of
+
+    done = attack(
+        stage.runs["known"],
+        detector,
+        ground_of(stage, train),
+        steps=arguments.attack_steps,
+        fit_steps=2 * arguments.attack_steps,
+        tick=say,
+    )
+    forged = list(
+        samples(
+            stage.data["forged"], ["generator:attacker"], 1, runs={"attacker": done.run}, size=stage.size,
+            patients=stage.women["forged"],
+        )
+    )  # fmt: skip
+    rows = _rows(detector, [*test, *forged], ["generator:attacker"], [], stage.false_alarms, arguments)
+    return {
+        "method": detector.name,
+        "steps": done.steps,
+        "queries": done.queries,
+        "kept": done.kept,
+        "fit": done.fit,
+        "row": _plain(rows[0]) if rows else None,
+    }
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    import msgspec
+
+    told: dict[str, Any] = msgspec.to_builtins(row)
+    return told
+
+
+def report(told: dict[str, Any]) -> str:
+    """The section of the results page."""
+    import msgspec
+
+    rows = [msgspec.convert(one, Row) for one in told["rows"]]
+    names = list(dict.fromkeys(r.method for r in rows))
+    share = f"{100 * told['false_alarms']:g} %"
+    out = [
+        f"{told['kind']}. {told['genuine']} genuine test pictures of {told['women']} women; each method learned from "
+        f"{told['learned_from']} pictures. Generators: {told['generators']}. AUC, and in brackets its interval of "
+        f"95 % by woman; *Pd* is the share found where {share} of genuine pictures are alarmed at. `unseen`: in no "
+        "training of that method (a classical family: in a training of its own, without its group)."
+    ]
+    families = list(dict.fromkeys(r.family for r in rows if r.processing == PLAIN))
+    for what, cell in (
+        ("AUC", lambda r: figure(_told(r.auc), 3)),
+        (f"Pd at {share}", lambda r: percent(_told(r.found), 0)),
+    ):
+        body = []
+        for unseen in (False, True):
+            for family in families:
+                found = {
+                    r.method: r
+                    for r in rows
+                    if r.family == family and r.unseen is unseen and r.processing == PLAIN
+                }
+                if found:
+                    body.append(
+                        [f"`{family}`", _seen(family, unseen)]
+                        + [cell(found[n]) if n in found else "-" for n in names]
+                    )
+        out += [f"### {told['kind']}: {what}", table(["family", "", *names], body)]
+    lines = []
+    for name in names:
+        least = worst([r for r in rows if r.method == name])
+        if least is not None:
+            lines.append(f"* {name}: `{least.family}`, AUC {figure(_told(least.auc), 3)}.")
+    out += ["The unseen family that each method tells least:", "\n".join(lines)]
+    placed = [r for r in rows if r.pixel_auc.value is not None or r.iou.value is not None]
+    if placed:
+        body = [
+            [
+                r.method,
+                f"`{r.family}`",
+                _seen(r.family, r.unseen),
+                figure(_told(r.pixel_auc), 3),
+                figure(_told(r.iou), 3),
+            ]
+            for r in placed
+        ]
+        out += [
+            f"### {told['kind']}: where",
+            table(["method", "family", "", "pixel AUC", "intersection over union"], body),
+        ]
+    chains = list(dict.fromkeys(r.processing for r in rows))
+    if len(chains) > 1:
+        body = []
+        for chain in chains:
+            for family in (KNOWN, "all forged"):
+                found = {
+                    r.method: r
+                    for r in rows
+                    if r.processing == chain and r.family == family and (family != KNOWN or not r.unseen)
+                }
+                if found:
+                    body.append(
+                        [chain, f"`{family}`"]
+                        + [
+                            f"{figure(_told(found[n].auc), 3)}; {percent(_told(found[n].found), 0)}"
+                            if n in found
+                            else "-"
+                            for n in names
+                        ]
+                    )
+        out += [
+            f"### {told['kind']}: after processing",
+            f"AUC; Pd at {share}. All but `none` on the forged women's pictures alone.",
+            table(["processing", "family", *names], body),
+        ]
+    for one in told["attack"]:
+        if one["row"] is None:
+            continue
+        row = msgspec.convert(one["row"], Row)
+        before = next(r for r in rows if r.method == one["method"] and r.family == KNOWN)
+        out += [
+            f"### {told['kind']}: an attacker who may ask",
+            f"The known generator trained {one['steps']} steps against a stand-in of {one['method']} (fitted to "
+            f"{one['queries']} of its scores, correlation {one['fit']:.2f}), keeping "
+            f"{100 * one['kept']:.0f} % of its change: AUC {figure(_told(before.auc), 3)} before, "
+            f"{figure(_told(row.auc), 3)} after; Pd {percent(_told(before.found), 0)} before, "
+            f"{percent(_told(row.found), 0)} after.",
+        ]
+    return "\n\n".join(out)
+
+
+def _seen(family: str, unseen: bool) -> str:
+    if family == "all forged":
+        return "both"
+    return "unseen" if unseen else "learned"
+
+
+def _told(estimate: Any) -> dict[str, float | None]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, save, print."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = options(words)
+    quiet = argparse.Namespace(**{**vars(arguments), "json": False})
+    told = run(arguments, lambda part: save(quiet, NAME, words, part))
+    save(arguments, NAME, words, told)
+    if not arguments.json:
+        print(report(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
