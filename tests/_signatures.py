@@ -25,6 +25,13 @@ from pydicom.uid import (
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DEFLATED = "1.2.840.10008.1.2.1.99"
+JPEG = b"\xff\xd8\xff\xe0"
+# Frames that begin as their codec does.
+BEGINS = {
+    "1.2.840.10008.1.2.5": b"\1\0\0\0\x40\0\0\0" + bytes(56),
+    JPEG2000Lossless: b"\xff\x4f\xff\x51",
+    **{f"1.2.840.10008.1.2.4.{number}": JPEG for number in (50, 51, 57, 70, 80, 81)},
+}
 
 
 @cache
@@ -146,7 +153,10 @@ def made(
             ExplicitVRBigEndian,
             DEFLATED,
         )
-        data.PixelData = encapsulate([raw, raw[::-1]]) if encapsulated else raw
+        begins = BEGINS.get(syntax, b"")
+        if encapsulated:
+            data.NumberOfFrames = 2
+        data.PixelData = encapsulate([begins + raw, begins + raw[::-1]]) if encapsulated else raw
         data["PixelData"].VR = "OB" if encapsulated else "OW"
         data["PixelData"].is_undefined_length = encapsulated
     for name, value in more.items():

@@ -30,6 +30,9 @@ from scanward.config import SIGNATURE_BOUNDS
 from scanward.errors import InputError, KeyFileError
 from scanward.signatures.profiles import USUAL, Coverage
 
+# What cryptography raises for certificates that it cannot read to their end; it reads their parts late.
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:
@@ -137,7 +140,7 @@ def distrusted(
             chain = _chain(certificate, trust, at)
         except VerificationError as error:
             return (*reasons, f"no chain to anybody trusted: {_said(error)}")
-        except ValueError as error:  # a certificate that cannot be read to its end
+        except _UNREADABLE as error:  # a certificate that cannot be read to its end
             return (*reasons, f"a certificate that is none: {str(error)[:100]}")
     reasons += _revoked(chain, trust, at)
     return tuple(reasons)
@@ -197,7 +200,8 @@ def _unfit(certificate: x509.Certificate, at: datetime, usage: str) -> Iterable[
             for one in certificate.extensions
             if one.critical and isinstance(one.value, x509.UnrecognizedExtension)
         ]
-    except ValueError as error:
+        algorithm = certificate.signature_hash_algorithm
+    except _UNREADABLE as error:
         yield f"a certificate that cannot be read: {str(error)[:100]}"
         return
     if at < certificate.not_valid_before_utc:
@@ -213,7 +217,6 @@ def _unfit(certificate: x509.Certificate, at: datetime, usage: str) -> Iterable[
         yield "the certificate's extended key usage is for something else"
     if unknown:
         yield f"the certificate has a critical extension that nobody here knows: {', '.join(unknown)}"
-    algorithm = certificate.signature_hash_algorithm
     if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
         yield f"the certificate is signed with {algorithm.name}"
 

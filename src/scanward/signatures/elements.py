@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from pydicom.datadict import dictionary_VR
@@ -29,6 +29,11 @@ ITEM_END: Final = 0xFFFEE00D
 SEQUENCE_END: Final = 0xFFFEE0DD
 PIXEL_DATA: Final = 0x7FE00010
 UNDEFINED: Final = 0xFFFFFFFF
+# Lengths that in the bytes signed read as the tag of an item or of a sequence's end: plain pixels of some 3.7 GB that
+# begin as compressed ones are signed.
+_MARK_LENGTHS: Final = frozenset({0xE000FFFE, 0xE0DDFFFE, 0xFFFEE000, 0xFFFEE0DD})
+# Groups that no data set has (PS3.5 section 7.8.1).
+_FORBIDDEN: Final = frozenset({0x0000, 0x0001, 0x0003, 0x0005, 0x0007, 0xFFFE, 0xFFFF})
 LONG: Final = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
@@ -135,6 +140,9 @@ def parse(file: bytes | memoryview, bounds: SignatureBounds = SIGNATURE_BOUNDS) 
     syntax = Syntax.of(uid)
     data = _inflated(whole[offset:], bounds) if syntax.deflated else whole[offset:]
     walker = _Walker(data, syntax.explicit, syntax.little, syntax.encapsulated, bounds)
+    if not syntax.explicit and bytes(data[4:6]) in LONG | SHORT:
+        # Readers that guess (pydicom, DCMTK) would take it for explicit VR, and see another data set.
+        walker.wrong("implicit VR that begins as explicit VR does", 4)
     elements, end = walker.elements(0, len(data), 0)
     if end != len(data):
         walker.wrong("bytes that belong to nothing", end)
@@ -174,7 +182,7 @@ def _inflated(data: memoryview, bounds: SignatureBounds) -> memoryview:
     return memoryview(out)
 
 
-@cache
+@lru_cache(maxsize=1 << 16)  # tags come from outside: not all of them may stay
 def implied(tag: int) -> bytes:
     """The VR that an element has in implicit VR; UN where nobody can know. Ambiguous ones as DCMTK takes them."""
     group, number = tag >> 16, tag & 0xFFFF
@@ -240,7 +248,7 @@ class _Walker:
         """The element that begins here."""
         self._count(at)
         tag = self._peek(at, end)
-        if tag >> 16 in (0x0000, 0xFFFE):
+        if tag >> 16 in _FORBIDDEN:
             self.wrong(f"{named(tag)} where an element should begin", at)
         if self._explicit:
             vr = bytes(self._data[at + 4 : at + 6])
@@ -258,6 +266,8 @@ class _Walker:
             vr, length, value = implied(tag), int(self._four.unpack_from(self._data, at + 4)[0]), at + 8
         if length == UNDEFINED:
             return self._undefined(tag, vr, at, value, end, depth)
+        if length in _MARK_LENGTHS:
+            self.wrong(f"{named(tag)} of a length that reads as an item", at)
         if length % 2 or length > end - value:
             self.wrong(
                 f"{named(tag)} of an odd length" if length % 2 else f"{named(tag)} that is cut off", at

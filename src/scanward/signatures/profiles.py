@@ -28,7 +28,6 @@ STUDY: Final = 0x0020000D
 SERIES: Final = 0x0020000E
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
-CONTENT: Final = 0x0040A730
 PROFILES: Final = ("base", "creator", "authorization")
 # What a hospital corrects: the patient (groups 0010, 0012), visit and order (0032, 0038, 4008), and of the study
 _CORRECTED_GROUPS: Final = frozenset({0x0010, 0x0012, 0x0032, 0x0038, 0x4008})
@@ -79,16 +78,20 @@ class Coverage:
     always : tags that must be in the file and signed
     where_there : tags that must be signed in a file that has them
     whole : whether everything in the file that may be signed must be
+    shown : whether all that says what is seen and where it is must be, see `_is_shown`
     """
 
     always: frozenset[int]
     where_there: frozenset[int] = frozenset()
     whole: bool = False
+    shown: bool = False
 
     def missing(self, parsed: Parsed, covered: frozenset[int]) -> tuple[int, ...]:
         """Tags that are not covered and have to be, ascending."""
         there = {one.tag for one in parsed.elements}
         wanted = self.always | (self.where_there & there)
+        if self.shown:
+            wanted |= {tag for tag in there if may_be(tag) and _is_shown(tag)}
         if self.whole:
             wanted |= {tag for tag in there if may_be(tag)}
         return tuple(sorted(wanted - covered))
@@ -103,42 +106,48 @@ class Coverage:
             For anything else, or nothing: an empty policy would believe everything.
         """
         always: set[int] = set()
-        there: set[int] = set()
         for word in words:
             if word == "patient":
                 always |= _PATIENT
             elif word == "uids":
                 always |= _UIDS
-            elif word == "pixels":
-                there |= _PIXELS
-            elif word != "everything":
+            elif word not in ("pixels", "everything"):
                 always.add(_tag(word))
         if not words:
             raise SettingsError("nothing is required", "--require", "leave it out for the usual")
-        return cls(frozenset(always), frozenset(there), "everything" in words)
+        return cls(frozenset(always), whole="everything" in words, shown="pixels" in words)
 
 
 WORDS: Final = ("patient", "uids", "pixels", "everything")
 _PATIENT: Final = frozenset({PATIENT_NAME, PATIENT_ID})
 _UIDS: Final = frozenset({SOP_CLASS, SOP_INSTANCE, STUDY, SERIES})
-# Float, double, integer pixel data; what says how to read and show them; overlays are drawn over them; the content of
-# a report is what a picture is of a picture.
-_PIXELS: Final = frozenset(
+# What is seen, and where: pixels of every kind and all that says how they are read and shown (greys, palettes, size),
+# curves and overlays drawn over them, frames, segments, surfaces, presentation states, radiotherapy, waveforms,
+# documents.
+_SHOWN_GROUPS: Final = frozenset(
     {
-        0x00080005, 0x7FE00008, 0x7FE00009, 0x7FE00010, 0x7FE00001, 0x7FE00002, CONTENT, 0x00420011, 0x54000100,
-        *(
-            0x00280000 + number
-            for number in (
-                0x0002, 0x0004, 0x0006, 0x0008, 0x0010, 0x0011, 0x0100, 0x0101, 0x0102, 0x0103, 0x1050, 0x1051, 0x1052,
-                0x1053, 0x1054, 0x1056, 0x1101, 0x1102, 0x1103, 0x1201, 0x1202, 0x1203, 0x3000, 0x3010,
-            )
-        ),
-        *(group << 16 | number for group in range(0x6000, 0x6020, 2) for number in (0x10, 0x11, 0x50, 0x3000)),
+        0x0028, 0x0042, 0x0062, 0x0066, 0x0068, 0x006A, 0x0070, 0x2050, 0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C,
+        0x300E, 0x3010, 0x5200, 0x5400, 0x7FE0, *range(0x5000, 0x5100, 2), *range(0x6000, 0x6100, 2),
     }
 )  # fmt: skip
+# Character set, kind of image, modality; body part, view, side, position, orientation: left is not right.
+_SHOWN: Final = frozenset(
+    {
+        0x00080005, 0x00080008, 0x00080060, 0x00180015, 0x00181164, 0x00185101, 0x00200020, 0x00200032, 0x00200037,
+        0x00200052, 0x00200060, 0x00200062, 0x00540220,
+    }
+)  # fmt: skip
+_REPORTED: Final = 0x0040A000  # from here on group 0040 is the content of structured reports
+
+
+def _is_shown(tag: int) -> bool:
+    group = tag >> 16
+    return tag in _SHOWN or group in _SHOWN_GROUPS or (group == 0x0040 and tag >= _REPORTED)
+
+
 # A signature that leaves the patient out can be put with another patient; one that leaves out how pixels are to be
 # read says nothing of what is seen.
-USUAL: Final = Coverage(_PATIENT | _UIDS, _PIXELS)
+USUAL: Final = Coverage(_PATIENT | _UIDS, shown=True)
 
 
 def _tag(word: str) -> int:

@@ -7,6 +7,7 @@ spliced and deflated anew.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import tempfile
 import uuid
@@ -22,11 +23,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scanward.config import SIGNATURE_BOUNDS
 from scanward.errors import DecodeError, InputError, KeyFileError, SettingsError
-from scanward.signatures import macs
+from scanward.signatures import macs, pixels
 from scanward.signatures.certificates import certificates_in, key_of
 from scanward.signatures.elements import (
     EXPLICIT_LITTLE,
     LONG,
+    UNDEFINED,
     Parsed,
     Syntax,
     find,
@@ -111,6 +113,8 @@ def pieces(
 ) -> list[bytes | memoryview]:
     """The same in slices of the file and what is new between them, for who writes it at once."""
     parsed = parse(data)
+    if wrong := pixels.mislabelled(parsed):
+        raise DecodeError(wrong, "pixel data", "nobody could verify it: write it anew")
     elements = chosen(signer.profile, parsed)
     if len(elements) > _MOST_TAGS:
         raise SettingsError(f"more than {_MOST_TAGS} elements to sign", "data set", "take a smaller profile")
@@ -118,11 +122,17 @@ def pieces(
     number = _free(parsed)
     when = (at or datetime.now(UTC)).astimezone(UTC)
     told = _item(number, when)
+    ours: list[Plain] = []  # signed as well, and last in the order of tags
+    if pixels.ambiguous(parsed, elements):
+        ours = [
+            (pixels.CREATOR, b"LO", _even(pixels.CREATOR_NAME, b" ")),
+            (pixels.LENGTHS, b"LO", pixels.lengths(parsed, elements)),
+        ]
     mac = macs.MACS[signer.mac]
     digest = macs.digest(mac)
     for piece in stream(parsed, elements):
         digest.update(piece)
-    digest.update(_Writer(Syntax.of(EXPLICIT_LITTLE)).elements(told))
+    digest.update(_Writer(Syntax.of(EXPLICIT_LITTLE)).elements(told + ours))
     made = macs.sign(signer.key, mac, digest.digest())
     told += [
         (0x04000115, b"OB", _even(signer.certificate.public_bytes(Encoding.DER), b"\0")),
@@ -140,7 +150,7 @@ def pieces(
         (0x04000020, b"AT", [one.tag for one in elements]),
     ]
     spliced = _spliced(
-        parsed, [(MAC_PARAMETERS, here.item(parameters)), (DIGITAL_SIGNATURES, here.item(told))], here
+        parsed, [(MAC_PARAMETERS, here.item(parameters)), (DIGITAL_SIGNATURES, here.item(told + ours))], here
     )
     head: list[bytes | memoryview] = [parsed.file[: parsed.offset]]
     if not parsed.syntax.deflated:
@@ -155,15 +165,7 @@ def sign_file(path: Path, signer: Signer, out: Path | None = None, *, at: dateti
 
     InputError when a file cannot be read or written; else as `sign_bytes`, with the file's name.
     """
-    target = out or path
-    try:
-        if path.stat().st_size > SIGNATURE_BOUNDS.file_bytes:
-            raise InputError(
-                f"more than {SIGNATURE_BOUNDS.file_bytes} bytes", str(path), "give smaller files"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path), "check the path") from error
+    target, data = out or path, whole(path)
     try:
         made = pieces(data, signer, at=at)
     except (DecodeError, SettingsError) as error:
@@ -173,6 +175,21 @@ def sign_file(path: Path, signer: Signer, out: Path | None = None, *, at: dateti
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", str(target), "check the folder") from error
     return target
+
+
+def whole(path: Path) -> bytes:
+    """All of a file. InputError when it cannot be read, is too long, or no plain file: a pipe might never end."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream_:
+            if not stat.S_ISREG(os.fstat(stream_.fileno()).st_mode):
+                raise InputError("no plain file", str(path), "give a file")
+            if os.fstat(stream_.fileno()).st_size > SIGNATURE_BOUNDS.file_bytes:
+                raise InputError(
+                    f"more than {SIGNATURE_BOUNDS.file_bytes} bytes", str(path), "give smaller files"
+                )
+            return stream_.readall()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", str(path), "check the path") from error
 
 
 def _replace(target: Path, made: Sequence[bytes | memoryview], like: Path) -> None:
@@ -273,9 +290,11 @@ def _spliced(parsed: Parsed, added: Sequence[tuple[int, bytes]], here: _Writer) 
             out += [data[at:place], here.header(tag, b"SQ", len(item)), item]
             at = place
             continue
-        if there.items is None:
+        if there.items is None or there.vr != b"SQ":
             raise DecodeError("signatures that are no sequence", "data set", "remove them first")
         body = data[there.value : there.value_end]
+        if len(body) + len(item) >= UNDEFINED:
+            raise DecodeError("signatures longer than a sequence can be", "data set", "remove some")
         out += [data[at : there.start], here.header(tag, b"SQ", len(body) + len(item)), body, item]
         at = there.end
     out.append(data[at:])

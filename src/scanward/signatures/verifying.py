@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from pydicom.datadict import dictionary_VR
 
 from scanward.config import SIGNATURE_BOUNDS
-from scanward.errors import DecodeError, InputError, KeyFileError, SettingsError
-from scanward.signatures import macs
+from scanward.errors import DecodeError, KeyFileError, SettingsError
+from scanward.signatures import macs, pixels
 from scanward.signatures.certificates import Trust, distrusted, signer_of
 from scanward.signatures.elements import (
     EXPLICIT_BIG,
@@ -42,12 +42,18 @@ from scanward.signatures.encoding import (
     signable,
     stream,
 )
-from scanward.signatures.profiles import SOP_INSTANCE
+from scanward.signatures.profiles import SOP_CLASS, SOP_INSTANCE
 from scanward.signatures.report import Fits, Genuineness, Report, Signature
-from scanward.signatures.signing import CERTIFICATE_TYPE
+from scanward.signatures.signing import CERTIFICATE_TYPE, whole
 
 _DT: Final = "%Y%m%d%H%M%S"
 _MOST_AMBIGUOUS: Final = 2  # tries with other VRs, of a signature over a file that has none
+
+
+# PS3.3 table C.12-6 (a signature's item), and what our own signers add.
+_OF_AN_ITEM: Final = NOT_OF_THE_ITEM | {
+    0x04000005, 0x04000100, 0x04000105, 0x04000110, 0x04000401, pixels.CREATOR, pixels.LENGTHS,
+}  # fmt: skip
 
 
 class _Wrong(Exception):
@@ -56,15 +62,7 @@ class _Wrong(Exception):
 
 def verify_file(path: Path, trust: Trust, *, at: datetime | None = None) -> Report:
     """As `verify_bytes`. InputError when the file cannot be read."""
-    try:
-        if path.stat().st_size > SIGNATURE_BOUNDS.file_bytes:
-            raise InputError(
-                f"more than {SIGNATURE_BOUNDS.file_bytes} bytes", str(path), "give smaller files"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path), "check the path") from error
-    return verify_bytes(data, trust, at=at)
+    return verify_bytes(whole(path), trust, at=at)
 
 
 def verify_bytes(data: bytes | memoryview, trust: Trust, *, at: datetime | None = None) -> Report:
@@ -97,7 +95,6 @@ def _judged(parsed: Parsed, found: Sequence[Signature], trust: Trust) -> Report:
     # One signature has to cover all that is required: pieces of two files, each signed in part, are no whole.
     missing = min((trust.required.missing(parsed, one.covered) for one in good), key=len, default=())
     reasons = [f"{_name(one)}: {reason}" for one in found for reason in one.reasons]
-    named_in_meta = parsed.meta.get(0x00020003, b"").decode("latin-1").strip("\0 ")
     if any(one.fits is Fits.UNKNOWN for one in found):
         word = Genuineness.MALFORMED
     elif any(one.fits is Fits.NO for one in found):
@@ -105,9 +102,12 @@ def _judged(parsed: Parsed, found: Sequence[Signature], trust: Trust) -> Report:
     elif not main:
         word = Genuineness.UNSIGNED
         reasons.append("no signature over the data set" if found else "no signature")
-    elif named_in_meta != parsed.text(parsed.find(SOP_INSTANCE)):
+    elif any(_said_in_meta(parsed, tag) != parsed.text(parsed.find(own)) for tag, own in _NAMES):
         word = Genuineness.ALTERED
-        reasons.append("the file meta information names another instance than the data set")
+        reasons.append("the file meta information names another class or instance than the data set")
+    elif wrong := pixels.mislabelled(parsed):
+        word = Genuineness.ALTERED
+        reasons.append(wrong)
     elif not good:
         word = Genuineness.WEAK if any(one.trusted and one.weak for one in main) else Genuineness.UNTRUSTED
     elif missing:
@@ -118,6 +118,14 @@ def _judged(parsed: Parsed, found: Sequence[Signature], trust: Trust) -> Report:
     else:
         return Report(Genuineness.GENUINE, tuple(found), unsigned)
     return Report(word, tuple(found), unsigned, missing, tuple(reasons))
+
+
+# Where a file names its object: in the file meta information, in the data set.
+_NAMES: Final = ((0x00020002, SOP_CLASS), (0x00020003, SOP_INSTANCE))
+
+
+def _said_in_meta(parsed: Parsed, tag: int) -> str:
+    return parsed.meta.get(tag, b"").decode("latin-1").strip("\0 ")
 
 
 def _name(one: Signature) -> str:
@@ -219,6 +227,8 @@ class _Reading:
 
     def signature(self) -> Signature:
         parsed, item = self.parsed, self.item
+        if strange := [one.tag for one in item.elements if one.tag & 0xFFFF and one.tag not in _OF_AN_ITEM]:
+            raise _Wrong(f"a signature with {named(strange[0])} in it, which is none of its own")
         number = _number(parsed, item)
         asked = self.parameters.get(number)
         if asked is None:
@@ -265,7 +275,7 @@ class _Reading:
             trusted=not distrust,
             weak=bool(weakness),
             timestamp=stamped,
-            covered=frozenset(asked.tags),
+            covered=_meant(asked.tags),
             reasons=tuple(reasons),
             purpose=self._purpose(),
         )
@@ -288,8 +298,9 @@ class _Reading:
             reasons.append(f"it was made in the transfer syntax {asked.syntax}, this file is in {own.uid}")
             return Fits.NO
         signed, lacking = [], []
+        there = {one.tag: one for one in self.elements}
         for tag in asked.tags:
-            one = find(self.elements, tag)
+            one = there.get(tag)
             if one is None:
                 lacking.append(tag)
             elif not signable(one):
@@ -300,12 +311,22 @@ class _Reading:
         if lacking:
             reasons.append(f"what it signed is gone: {' '.join(map(named, lacking[:8]))}")
             return Fits.NO
+        committed = _bytes(parsed := self.parsed, self.item, pixels.LENGTHS, b"LO", needed=False)
+        if committed and committed != pixels.lengths(parsed, signed):
+            reasons.append("its pixels are in other fragments than those that were signed")
+            return Fits.NO
         try:
             for other in self._vrs(signed):
                 if macs.verify(
                     key, mac, self._digest(mac, signed, asked.syntax != EXPLICIT_BIG, other), value
                 ):
-                    return Fits.YES
+                    if committed or not pixels.ambiguous(parsed, signed):
+                        return Fits.YES
+                    reasons.append(
+                        "its pixels can have been in other fragments when they were signed: a signature does not "
+                        "cover where fragments end"
+                    )
+                    return Fits.UNKNOWN
         except KeyFileError as error:
             reasons.append(error.what)
             return Fits.UNKNOWN
@@ -368,6 +389,16 @@ class _Reading:
             yield "it says that it was made in the future"
         if stamped is not None and told > stamped + slack:
             yield "it says that it was made after its timestamp"
+
+
+def _meant(tags: Sequence[int]) -> frozenset[int]:
+    """What is covered: a private element only with its creator, for another creator makes it something else."""
+    listed = frozenset(tags)
+    return frozenset(
+        tag
+        for tag in tags
+        if not tag >> 16 & 1 or tag & 0xFFFF < 0x1000 or (tag & 0xFFFF0000 | tag >> 8 & 0xFF) in listed
+    )
 
 
 def _all(elements: Sequence[Element]) -> Iterator[Element]:
