@@ -1,0 +1,149 @@
+"""Making a detector out of a data set: women in three parts, two opinions, one curve, one calibration.
+
+=============  ====================================================================================
+``learn``      genuine and forged pictures that the network learns from; genuine ones of the second opinion
+``weigh``      genuine and forged pictures that the likelihood ratio is taken from
+``calibrate``  genuine pictures alone, used for nothing else
+=============  ====================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scanward import __version__
+from scanward.errors import LearningError, SettingsError
+from scanward.forensics.detector_files import DetectorFacts
+from scanward.forensics.examining import Detector
+from scanward.forensics.families import CLASSICAL, GENERATOR, GENUINE, Sample, samples
+from scanward.forensics.oneclass import OneClass
+from scanward.forensics.training import Network
+from scanward.forensics.verdicts import Scale, combined, curve, parted, women
+from scanward.mammography.manifest import read_manifest
+from scanward.tampering.checkpoints import Run, hashed, load_run, marks
+
+SHARES: Mapping[str, float] = {"learn": 0.55, "weigh": 0.15, "calibrate": 0.30}
+LEAST = 2  # women of each part
+SIDE = 256  # px: larger pictures are shown in a frame of this side
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How a detector is made. ``side`` 0: the data set's own, `SIDE` at most."""
+
+    epochs: int = 6
+    width: int = 32
+    side: int = 0
+    seed: int = 0
+    families: tuple[str, ...] = CLASSICAL
+
+
+def train(
+    data: Path,
+    runs: Mapping[str, Path],
+    making: Making | None = None,
+    *,
+    patients: Collection[str] | None = None,
+    tell: Tell = lambda what, share: None,
+) -> Detector:
+    """Make a detector.
+
+    Parameters
+    ----------
+    data : Path
+        A data set (`scanward.mammography`).
+    runs : name -> folder
+        Generators whose pictures are learned, beside the classical forgeries.
+    patients : pseudonyms
+        Those alone (a part of a split); None: all.
+    tell : callable
+        Told what is done, and which share of it.
+
+    Raises
+    ------
+    InputError, DecodeError, SettingsError, LearningError
+        A data set or run that cannot be read; too few women; nothing to learn from.
+    """
+    making = making or Making()
+    manifest = read_manifest(data)
+    images = [i for i in manifest.images if patients is None or i.patient in patients]
+    parts = parted((i.patient for i in images), SHARES, making.seed)
+    if any(len(part) < LEAST for part in parts.values()):
+        raise LearningError(
+            f"{len({i.patient for i in images})} women are too few for three parts",
+            str(data),
+            "give a larger data set; some 400 women for a false-alarm rate of 0.01",
+        )
+    loaded: dict[str, Run] = {name: load_run(path) for name, path in runs.items()}
+    forged = (*(f"{GENERATOR}{name}" for name in loaded), *making.families)
+    if not forged:
+        raise SettingsError("nothing forged to learn from", "--runs", "give a generator or a family")
+    side = making.side or min(SIDE, max(max(i.rows, i.columns) for i in images))
+    frame = (side, side)
+
+    def drawn(part: str, families: tuple[str, ...]) -> list[Sample]:
+        out: list[Sample] = []
+        count = len(parts[part]) * len(images) / max(len({i.patient for i in images}), 1) * len(families)
+        for sample in samples(
+            data, families, making.seed, runs=loaded, patients=parts[part], size=frame, seen_ok=True
+        ):
+            out.append(sample)
+            tell(f"pictures to {part}", min(len(out) / count, 1.0))
+        tell(f"pictures to {part}", 1.0)
+        return out
+
+    learn = drawn("learn", (GENUINE, *forged))
+    network = Network(
+        epochs=making.epochs,
+        width=making.width,
+        seed=making.seed,
+        progress=lambda done, total, loss: tell(f"learning, loss {loss:.3f}", done / total),
+    ).fit(learn)
+    second = OneClass().fit(learn)
+    genuine = [s for s in learn if s.family == GENUINE]
+    scales = {"network": _scale(network, genuine), "second": _scale(second, genuine)}
+    del learn
+
+    def numbers(shown: list[Sample]) -> list[float]:
+        return [
+            combined(network.score(s.picture, s.breast), second.score(s.picture, s.breast), scales)
+            for s in shown
+        ]
+
+    weigh = drawn("weigh", (GENUINE, *forged))
+    found = np.array(numbers(weigh))
+    lies = np.array([s.forged for s in weigh])
+    ratio = curve(list(found[~lies]), list(found[lies]))
+    clean = drawn("calibrate", (GENUINE,))
+    calibration = women([s.patient for s in clean], numbers(clean))
+    facts = DetectorFacts(
+        width=making.width,
+        frame=frame,
+        families=forged,
+        generators={name: run.fingerprint for name, run in loaded.items()},
+        scales=scales,
+        curve=ratio,
+        calibration=calibration.scores,
+        counts={name: len(part) for name, part in parts.items()},
+        women=hashed({i.patient for i in images}),
+        pictures=tuple(sorted(marks(images))),
+        kind=manifest.kind,
+        phantom=manifest.phantom,
+        seed=making.seed,
+        epochs=making.epochs,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        scanward=__version__,
+        torch=str(torch.__version__),
+    )
+    return Detector(network, second, facts)
+
+
+def _scale(method: Network | OneClass, genuine: list[Sample]) -> Scale:
+    return Scale.of([method.score(s.picture, s.breast) for s in genuine])

@@ -1,0 +1,169 @@
+"""Training the detector's network on genuine and forged pictures, genuine ones through the same processings.
+
+Every picture is seen as it is and through one chain of `scanward.forensics.processing`, drawn by its source alone: a
+genuine picture and all forgeries of it go the same ways, and the chain cannot tell them apart. Controls that went
+there and back again by a generator are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from scanward.forensics.baselines import usable
+from scanward.forensics.families import Sample
+from scanward.forensics.networks import STEP, Localiser
+from scanward.forensics.processing import CHAINS, PLAIN, processed
+from scanward.forensics.residuals import PLANES, inner, planes
+from scanward.mammography.pictures import Mask, Pixels
+
+Progress = Callable[[int, int, float], None]
+"""Told after each pass: how many are done, of how many, and the loss."""
+
+
+class Network:
+    """A `Localiser` with its training; has the shape of `scanward.forensics.baselines.Scorer`, and ``heat``.
+
+    Parameters
+    ----------
+    epochs, width, batch, seed, rate
+        Of the training: passes over all pictures, channels, pictures a step, of all random numbers, of Adam.
+    chains : names
+        Processings that pictures are also seen through.
+    """
+
+    name = "scanward"
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 6,
+        width: int = 32,
+        batch: int = 16,
+        seed: int = 0,
+        rate: float = 3e-3,
+        chains: Sequence[str] = tuple(name for name in CHAINS if name != PLAIN),
+        progress: Progress = lambda done, total, loss: None,
+    ) -> None:
+        self.epochs, self.width, self.batch, self.seed, self.rate = epochs, width, batch, seed, rate
+        self.chains, self._progress = tuple(chains), progress
+        self.network: Localiser | None = None
+
+    def fit(self, samples: Iterable[Sample]) -> Self:
+        """Adam with a rate that rises and falls; places and pictures weighed alike for genuine and forged.
+
+        One thread's seed decides all: the same samples make the same network on one machine.
+
+        Raises
+        ------
+        LearningError
+            No genuine, or no forged picture.
+        """
+        taken = usable(samples)
+        versions = [taken, [self._other(s) for s in taken]] if self.chains else [taken]
+        shown = [_Shown(version) for version in versions]
+        forged = torch.tensor([float(s.forged) for s in taken])
+        weight = float(forged.sum() / (len(forged) - forged.sum()))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = Localiser(self.width).train()
+            optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=1e-3)
+            steps = self.epochs * -(-len(taken) // self.batch)
+            falling = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=steps + 1)
+            for epoch in range(self.epochs):
+                total = 0.0
+                for rows in torch.split(torch.randperm(len(taken)), self.batch):
+                    version = shown[0] if len(shown) == 1 or torch.rand(()) < 0.5 else shown[1]
+                    x, breast, where = version.of(rows)
+                    heat, logit = network(x, breast)
+                    loss = losses(heat, logit, breast, where, forged[rows], weight)
+                    optimiser.zero_grad()
+                    torch.autograd.backward(loss)
+                    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                    optimiser.step()
+                    falling.step()
+                    total += float(loss) * len(rows)
+                self._progress(epoch + 1, self.epochs, total / len(taken))
+        self.network = network.eval()
+        return self
+
+    def score(self, picture: Pixels, breast: Mask) -> float:
+        """The picture's logit; higher: the likelier altered."""
+        return self.examined(picture, breast)[0]
+
+    def heat(self, sample: Sample) -> NDArray[np.float32]:
+        """Where, (rows, columns) in [0, 1], 0 outside the breast."""
+        return self.examined(sample.picture, sample.breast)[1]
+
+    def examined(self, picture: Pixels, breast: Mask) -> tuple[float, NDArray[np.float32]]:
+        """Logit of the picture, and its heat."""
+        assert self.network is not None, "fit first"
+        x, inside = evened(planes(picture, breast)[None]), halved(inner(breast)[None])
+        with torch.inference_mode():
+            heat, logit = self.network(x, inside)
+            large = F.interpolate(
+                torch.sigmoid(heat)[None], x.shape[2:], mode="bilinear", align_corners=False
+            )[0, 0, : picture.shape[0], : picture.shape[1]].numpy()
+        made: NDArray[np.float32] = np.where(breast, large, 0).astype(np.float32)
+        return float(logit[0]), made
+
+    def _other(self, sample: Sample) -> Sample:
+        key = hashlib.sha256(f"{self.seed}\0{sample.name}".encode()).digest()
+        return processed(sample, self.chains[int.from_bytes(key[:4], "big") % len(self.chains)], self.seed)
+
+
+class _Shown:
+    """Samples as tensors, half precision to save memory; mirrored by chance when taken."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        rows = max(s.picture.shape[0] for s in samples)
+        columns = max(s.picture.shape[1] for s in samples)
+        rows, columns = rows + rows % STEP, columns + columns % STEP
+        self.x = torch.zeros((len(samples), PLANES, rows, columns), dtype=torch.float16)
+        self.breast = torch.zeros((len(samples), rows // STEP, columns // STEP))
+        self.where = torch.zeros_like(self.breast)
+        for i, s in enumerate(samples):
+            r, c = s.picture.shape
+            self.x[i, :, :r, :c] = torch.from_numpy(planes(s.picture, s.breast))
+            breast, where = halved(inner(s.breast)[None]), halved(s.region[None])
+            self.breast[i, : breast.shape[1], : breast.shape[2]] = breast[0]
+            self.where[i, : where.shape[1], : where.shape[2]] = where[0]
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Planes, breast, region of these samples."""
+        x, breast, where = self.x[rows].float(), self.breast[rows], self.where[rows]
+        if torch.rand(()) < 0.5:
+            x, breast, where = x.flip(2), breast.flip(1), where.flip(1)
+        return x, breast, where
+
+
+def losses(
+    heat: Tensor, logit: Tensor, breast: Tensor, where: Tensor, forged: Tensor, weight: float
+) -> Tensor:
+    """Cross-entropy of pictures, and of places in the breast (altered ones five times); genuine weigh ``weight``."""
+    each = 1 + (weight - 1) * (1 - forged)
+    pixel = F.binary_cross_entropy_with_logits(heat, where, reduction="none")
+    pixel = (pixel * breast * (1 + 4 * where)).sum((1, 2)) / breast.sum((1, 2)).clamp_min(1)
+    whole = F.binary_cross_entropy_with_logits(logit, forged, weight=each)
+    return whole + 2 * pixel.mean()
+
+
+def evened(made: NDArray[np.float32]) -> Tensor:
+    """Planes (N, `PLANES`, r, c) with rows and columns filled up to multiples of `STEP`."""
+    rows, columns = made.shape[2:]
+    return F.pad(torch.from_numpy(made), (0, columns % STEP, 0, rows % STEP))
+
+
+def halved(mask: NDArray[np.bool_]) -> Tensor:
+    """Masks (N, r, c) at the map's size: 1 where at least half of a block is in it."""
+    filled = F.pad(
+        torch.from_numpy(mask.astype(np.float32)), (0, mask.shape[2] % STEP, 0, mask.shape[1] % STEP)
+    )
+    return (F.avg_pool2d(filled[:, None], STEP)[:, 0] >= 0.5).float()
