@@ -48,6 +48,7 @@ TRAINING_PLACES = (
     "forensics",
     "cli.train",
     "cli.tamper",
+    "cli.detect",
     "cli.demo",
     "cli.benchmark",
 )

@@ -89,6 +89,7 @@ COMMANDS = {
     "tamper": Lazy(
         "scanward.cli.tamper", "tamper_group", "Research: a CycleGAN that inserts and removes lesions."
     ),
+    "detect": Lazy("scanward.cli.detect", "detect_group", "Tell altered mammograms from genuine ones."),
     "sign": Lazy("scanward.cli.sign", "sign_command", "Sign DICOM files."),
     "verify": Lazy("scanward.cli.verify", "verify_command", "Verify the signatures of DICOM files."),
     "node": Lazy("scanward.cli.node", "node_command", "A DICOM node that signs or verifies what passes."),
