@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import ROOT, Say, figure, parser, percent, quickly, save, sayer, table
-from benchmarks.forensics_stage import Stage, mias_stage, phantom_stage
+from benchmarks.forensics_stage import Stage, ground_of, mias_stage, phantom_stage
+from scanward.forensics import training
 from scanward.forensics.baselines import Scorer, baselines
 from scanward.forensics.evaluation import (
     Row,
@@ -35,6 +39,7 @@ from scanward.forensics.evaluation import (
 from scanward.forensics.evaluation_attack import attack
 from scanward.forensics.families import GENUINE, Sample, samples
 from scanward.forensics.processing import CHAINS, PLAIN
+from scanward.forensics.residuals import planes
 from scanward.forensics.training import Network
 
 NAME = "forensics"
@@ -47,14 +52,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "splicing": ("splicing", "splicing-poisson"),
 }
 CLASSICAL = tuple(family for group in GROUPS.values() for family in group)
+GROUPS["classical"] = CLASSICAL  # only the known generator is learned from
 
 
 def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     made = parser(NAME, __doc__)
-    which = made.add_mutually_exclusive_group(required=True)
-    which.add_argument("--phantoms", action="store_true", help="phantom women, drawn as asked")
-    which.add_argument("--mias", type=Path, help="real films: the folder of mini-MIAS as it came")
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--phantoms", action="store_true", help="phantom women, drawn as asked (the default)")
+    which.add_argument(
+        "--mias",
+        type=Path,
+        nargs="?",
+        const=ROOT.parent / "shared/data/mammography/mias",
+        help="real films: the folder of mini-MIAS as it came",
+    )
     made.add_argument("--size", type=int, default=64, help="rows and columns of phantoms")
     made.add_argument("--side", type=int, default=256, help="rows and columns that films are shown in")
     made.add_argument("--women", type=int, default=1000, help="phantom women of the test, two breasts each")
@@ -87,6 +99,21 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def _remembering() -> None:
+    """Let the detector's planes be computed once for each picture: they cost more than its network, and every training
+    and scoring here asks for the same ones.
+    """
+    known: dict[bytes, Any] = {}
+
+    def remembered(picture: Any, breast: Any) -> Any:
+        key = hashlib.sha256(picture.tobytes() + breast.tobytes()).digest()
+        if key not in known:
+            known[key] = planes(picture, breast).astype(np.float16)
+        return known[key].astype(np.float32)
+
+    training.planes = remembered
+
+
 def methods(arguments: argparse.Namespace) -> dict[str, Callable[[], Scorer]]:
     """What is compared, each made anew for every training."""
     made: dict[str, Callable[[], Scorer]] = {Network.name: lambda: Network(epochs=arguments.epochs)}
@@ -100,6 +127,7 @@ def run(
 ) -> dict[str, Any]:
     """Train, score, tell."""
     say = sayer()
+    _remembering()
     stage = mias_stage(arguments, say) if arguments.mias else phantom_stage(arguments, say)
     generators = [f"generator:{name}" for name in stage.runs]
     learned = [KNOWN, *CLASSICAL]
@@ -118,7 +146,23 @@ def run(
     alarms = stage.false_alarms
     rows: list[Row] = []
     attacked: list[dict[str, Any]] = []
-    told: dict[str, Any] = {}
+
+    def told() -> dict[str, Any]:
+        return {
+            "kind": stage.kind,
+            "false_alarms": alarms,
+            "genuine": len(test),
+            "women": len({s.patient for s in test}),
+            "learned_from": len(train),
+            "generators": stage.told,
+            "rows": [_plain(r) for r in rows],
+            "attack": attacked,
+        }
+
+    def tell() -> None:
+        if done is not None:
+            done(told())  # what was measured stays when a later one is interrupted
+
     for name, make in methods(arguments).items():
         fitted = _fitted(make(), train, validation)
         say(f"{name}: learned")
@@ -129,6 +173,7 @@ def run(
             regions = regions_of(heat, forged, level, resamples=arguments.resamples)
         rows += _rows(fitted, [*test, *forged], every, learned, alarms, arguments, regions=regions)
         say(f"{name}: scored")
+        tell()
         for processing in arguments.processings:
             if processing == PLAIN:
                 continue
@@ -155,20 +200,10 @@ def run(
                 if r.family != "all forged"
             ]
             say(f"{name}: without {group}")
+            tell()
         gc.collect()
-        told = {
-            "kind": stage.kind,
-            "false_alarms": alarms,
-            "genuine": len(test),
-            "women": len({s.patient for s in test}),
-            "learned_from": len(train),
-            "generators": stage.told,
-            "rows": [_plain(r) for r in rows],
-            "attack": attacked,
-        }
-        if done is not None:
-            done(told)  # what was measured stays when a later method is interrupted
-    return told
+        tell()
+    return told()
 
 
 def _drawn(stage: Stage, part: str, families: Sequence[str]) -> list[Sample]:
@@ -217,8 +252,6 @@ def _attacked(
     say: Say,
 ) -> dict[str, Any]:
     """The known generator trained against the detector, on women of the detector's training; then the test anew."""
-    from benchmarks.forensics_stage import ground_of
-
     done = attack(
         stage.runs["known"],
         detector,

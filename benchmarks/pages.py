@@ -176,6 +176,8 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "tampering_speed": late("tampering_speed"),
     "tampering_quality": late("tampering_quality"),
     "tampering_films": late("tampering_films"),
+    "forensics": late("forensics"),
+    "forensics_mias": late("forensics"),
     "mrmc_monte_carlo": late("mrmc_monte_carlo"),
     "mrmc_speed": late("mrmc_speed"),
     "console_history": late("console_history"),

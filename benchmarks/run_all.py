@@ -52,6 +52,8 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "tampering_phantoms": (late("tampering_phantoms"), []),
     "tampering_quality": (late("tampering_quality"), []),
     "tampering_films": (late("tampering_films"), []),
+    "forensics": (late("forensics"), ["--phantoms"]),
+    "forensics_mias": (late("forensics"), ["--mias"]),
     "mrmc_speed": (late("mrmc_speed"), []),
     "console_history": (late("console_history"), []),
     "mrmc_monte_carlo": (late("mrmc_monte_carlo"), []),
