@@ -31,7 +31,13 @@ from scanward.errors import InputError, KeyFileError
 from scanward.signatures.profiles import USUAL, Coverage
 
 # What cryptography raises for certificates that it cannot read to their end; it reads their parts late.
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,13 @@ def signer_of(raw: bytes) -> x509.Certificate | None:
         return None
     for candidate in (raw, raw[:-1] if raw[-1:] == b"\0" else raw):
         try:
-            return x509.load_der_x509_certificate(candidate)
-        except (ValueError, UnsupportedAlgorithm):
+            found = x509.load_der_x509_certificate(candidate)
+            _ = (found.subject.rfc4514_string(), found.issuer.rfc4514_string(), found.public_key())
+            _ = (found.not_valid_before_utc, found.not_valid_after_utc, found.signature_hash_algorithm)
+            _ = tuple(found.extensions)  # all of it is read now: it is read late, and raises late
+        except _UNREADABLE:
             continue
+        return found
     return None
 
 
