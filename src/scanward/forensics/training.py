@@ -89,7 +89,7 @@ class Network:
                     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                     optimiser.step()
                     falling.step()
-                    total += float(loss) * len(rows)
+                    total += float(loss.detach()) * len(rows)
                 self._progress(epoch + 1, self.epochs, total / len(taken))
         self.network = network.eval()
         return self
