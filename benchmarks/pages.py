@@ -181,4 +181,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "mrmc_monte_carlo": late("mrmc_monte_carlo"),
     "mrmc_speed": late("mrmc_speed"),
     "console_history": late("console_history"),
+    "signatures": late("signatures"),
 }

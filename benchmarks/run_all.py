@@ -56,6 +56,7 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "forensics_mias": (late("forensics"), ["--mias"]),
     "mrmc_speed": (late("mrmc_speed"), []),
     "console_history": (late("console_history"), []),
+    "signatures": (late("signatures"), ["--mutations", "100000"]),
     "mrmc_monte_carlo": (late("mrmc_monte_carlo"), []),
 }
 
