@@ -1,0 +1,168 @@
+"""``scanward detect`` and ``scanward detect train``: what they write, tell and refuse, and never a traceback."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from pydicom import dcmread
+
+from _mammo import save
+from _tamper_dicom import mammogram
+from scanward.cli.detect import _source
+from scanward.cli.main import cli
+from scanward.errors import SettingsError
+from scanward.forensics.fetching import ByGet, ByMove
+from scanward.forensics.fetching_web import WebArchive
+from scanward.mammography.phantom_sets import write_phantoms
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(cli, ["detect", *map(str, arguments)])
+    assert "Traceback" not in result.output
+    assert not isinstance(result.exception, Exception) or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture(scope="module")
+def women(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("detect") / "women"
+    write_phantoms(out, patients=14, rows=48, columns=48, seed=91, prevalence=0.5)
+    return out
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("detect") / "others"
+    write_phantoms(out, patients=2, rows=48, columns=48, seed=92, prevalence=0.5)
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(women: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("detect-model") / "detector"
+    result = run("train", "--data", women, "--out", out, "--epochs", 1, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["least_false_alarms"] == pytest.approx(1 / (told["women"]["calibrate"] + 1))
+    assert told["women"]["learn"] + told["women"]["weigh"] + told["women"]["calibrate"] == 14
+    assert "the least false-alarm rate" in result.stderr
+    assert [p.name for p in out.iterdir()] == ["detector.safetensors"]
+    return out
+
+
+def test_pictures_are_examined_and_all_that_was_found_is_written(
+    model: Path, others: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    result = run(
+        others, "--model", model, "--false-alarms", 0.4, "--out", out, "--csv", tmp_path / "f.csv", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    assert told == json.loads((out / "detect.json").read_text())
+    assert told["examined"] == len(told["images"]) == 2
+    assert told["alarms"] == sum(i["p_value"] <= 0.4 for i in told["images"])
+    assert "phantoms" in result.stderr
+    for image in told["images"]:
+        assert 0 < image["p_value"] <= 1
+        assert image["probability"] is None
+        assert image["words"]
+        with Image.open(image["heat"]) as heat:
+            assert max(heat.size) >= 512
+    with (tmp_path / "f.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["p_value"]) for r in rows] == [i["p_value"] for i in told["images"]]
+    assert rows[0]["words"].startswith(("Alarm", "No alarm"))
+    plain = run(others, "--model", model, "--false-alarms", 0.4, "--prior", 0.1)
+    assert plain.exit_code == 0
+    assert "likelihood ratio" in plain.stdout
+
+
+def test_dicom_gets_a_heat_map_and_a_report_beside_it(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    source = save(mammogram(), folder / "a.dcm")
+    out = tmp_path / "out"
+    result = run(folder, "--model", model, "--false-alarms", 0.4, "--out", out, "--dicom", "--json")
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads(result.stdout)["images"]
+    heat, report = dcmread(image["dicom_heat"]), dcmread(image["dicom_report"])
+    original = dcmread(source)
+    assert heat.StudyInstanceUID == report.StudyInstanceUID == original.StudyInstanceUID
+    assert heat.SourceImageSequence[0].ReferencedSOPInstanceUID == original.SOPInstanceUID
+
+
+def test_whom_it_learned_from_is_refused(model: Path, women: Path) -> None:
+    result = run(women, "--model", model, "--false-alarms", 0.4, "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"] == "LeakError"
+
+
+def test_one_bad_file_costs_no_other_its_result(model: Path, others: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    good = next((others / "images").iterdir())
+    (folder / "good.png").write_bytes(good.read_bytes())
+    (folder / "cut.png").write_bytes(good.read_bytes()[:200])
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "black.png")
+    result = run(folder, "--model", model, "--false-alarms", 0.4, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["examined"], len(told["failed"])) == (1, 2)
+    (folder / "good.png").unlink()
+    result = run(folder, "--model", model, "--false-alarms", 0.4, "--json")
+    assert result.exit_code == 2
+    assert "none of 2" in json.loads(result.stdout)["what"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "nothing to examine"),
+        (("a.png", "--study", "1.2"), "pictures and a study"),
+        (("--study", "1.2"), "belong together"),
+        (("a.png", "--dicom"), "needs a folder"),
+        (("a.png", "--from", "A@b:1"), "belong together"),
+        (("a.png", "--model", "/nowhere"), "no detector here"),
+        (("train", "--data", "/nowhere", "--out", "new"), "/nowhere"),
+        (("train", "--data", "/nowhere", "--out", "new", "--part", "x"), "needs a split"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    arguments: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments) if arguments else run("--json")
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_a_rate_that_it_cannot_express_is_refused(model: Path, others: Path) -> None:
+    result = run(others, "--model", model)  # 0.01
+    assert result.exit_code == 2
+    assert "cannot be expressed" in result.stderr
+
+
+def test_archives_are_named_as_they_are_asked() -> None:
+    got = _source("ORTHANC@127.0.0.1:4242", None, "US")
+    assert isinstance(got, ByGet)
+    assert (got.archive.host, got.archive.port, got.archive.title, got.title) == (
+        "127.0.0.1",
+        4242,
+        "ORTHANC",
+        "US",
+    )
+    moved = _source("ORTHANC@127.0.0.1:4242", "127.0.0.1:11112", "US")
+    assert isinstance(moved, ByMove)
+    assert moved.listen == ("127.0.0.1", 11112)
+    assert isinstance(_source("http://127.0.0.1:8042/dicom-web", None, "US"), WebArchive)
+    for archive, move in (("x", None), ("A@b:99999", None), ("A@b:1", "b"), ("http://a", "b:1")):
+        with pytest.raises(SettingsError):
+            _source(archive, move, "US")
