@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,12 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
         metavar="NAME=RUN",
         help="these generators, one named known; train none",
     )
+    made.add_argument("--methods", nargs="+", help="these methods alone; none given: all")
+    made.add_argument(
+        "--add",
+        type=Path,
+        help="rows of this earlier result, of other methods on the same pictures, are kept",
+    )
     made.add_argument("--epochs", type=int, default=6, help="passes of detectors")
     made.add_argument("--attack-steps", type=int, default=80, help="steps of a turn of the attacker; 0: none")
     made.add_argument("--resamples", type=int, default=1000, help="bootstrap draws of whole women")
@@ -119,7 +126,18 @@ def methods(arguments: argparse.Namespace) -> dict[str, Callable[[], Scorer]]:
     made: dict[str, Callable[[], Scorer]] = {Network.name: lambda: Network(epochs=arguments.epochs)}
     for index, one in enumerate(baselines(epochs=arguments.epochs)):
         made[one.name] = lambda index=index: baselines(epochs=arguments.epochs)[index]  # type: ignore[misc]
-    return made
+    chosen = arguments.methods or list(made)
+    return {name: make for name, make in made.items() if name in chosen}
+
+
+def added(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with those of an earlier result of other methods; ValueError when it was of other pictures."""
+    for key in ("kind", "false_alarms", "genuine", "women", "learned_from", "generators"):
+        if told[key] != before[key]:
+            raise ValueError(f"the earlier result is of other pictures: {key} differs")
+    here = {row["method"] for row in told["rows"]}
+    kept = [row for row in before["rows"] if row["method"] not in here]
+    return told | {"rows": [*kept, *told["rows"]], "attack": [*before["attack"], *told["attack"]]}
 
 
 def run(
@@ -394,7 +412,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = options(words)
     quiet = argparse.Namespace(**{**vars(arguments), "json": False})
+    before = json.loads(arguments.add.read_text("utf-8")) if arguments.add else None
     told = run(arguments, lambda part: save(quiet, NAME, words, part))
+    if before is not None:
+        told = added(told, before)
     save(arguments, NAME, words, told)
     if not arguments.json:
         print(report(told))

@@ -195,3 +195,32 @@ def test_the_attacker_learns_to_be_scored_lower(tmp_path: Path) -> None:
     assert all(bool((before[k] == after[k]).all()) for k in before), "the first generator stays as it was"
     moved = done.run.generator("insert").state_dict()
     assert any(not bool((before[k] == moved[k]).all()) for k in before)
+
+
+def test_the_section_of_the_results_says_what_was_measured_and_of_what() -> None:
+    import msgspec
+
+    from benchmarks.forensics import added, report
+
+    def row(method: str, family: str, value: float, unseen: bool) -> dict[str, object]:
+        made = Estimate(value=value, low=value - 0.1, high=value)
+        told = Row(method=method, family=family, unseen=unseen, pictures=9, women=5, auc=made, found=made)
+        return msgspec.to_builtins(told)
+
+    about = {
+        "kind": "Phantoms", "false_alarms": 0.01, "genuine": 7, "women": 5, "learned_from": 3, "generators": "known",
+    }  # fmt: skip
+    one = about | {
+        "rows": [row("ours", "generator:known", 0.8, False), row("ours", "splicing", 0.6, True)],
+        "attack": [
+            {"method": "ours", "steps": 6, "queries": 4, "kept": 0.5, "fit": 0.9,
+             "row": row("ours", "generator:attacker", 0.4, True)}
+        ],
+    }  # fmt: skip
+    other = about | {"rows": [row("spectrum", "generator:known", 0.55, False)], "attack": []}
+    both = report(added(other, one))
+    assert "| `generator:known` | learned | 0.800 (0.700 to 0.800) | 0.550 (0.450 to 0.550) |" in both
+    assert "`splicing`, AUC 0.600" in both
+    assert "0.800 (0.700 to 0.800) before, 0.400 (0.300 to 0.400) after" in both
+    with pytest.raises(ValueError, match="genuine differs"):
+        added(other | {"genuine": 8}, one)
