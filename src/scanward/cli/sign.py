@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from scanward.signatures import Signer
 
 _MAGIC = (128, b"DICM")
+_NAMES = (".dcm", ".dicom", ".ima")
+# What a data set without a preamble begins with: group 0002 or 0008, a number, then a VR or a length. Other readers
+# show such files, so they are none that may be left alone.
+_BARE = re.compile(rb"(?s)(?:[\x02\x08]\0[\x00-\x40]\0|\0[\x02\x08]\0[\x00-\x40])(?:[A-Z]{2}|..\0\0)")
 
 
 @click.command("sign", short_help="Sign DICOM files.")
@@ -161,10 +166,11 @@ def _files(folder: Path) -> Iterator[Path]:
 def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            stream.seek(_MAGIC[0])
-            return stream.read(4) == _MAGIC[1]
+            head = stream.read(_MAGIC[0] + 4)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", str(path), "check who may read it") from error
+    said = head[_MAGIC[0] :] == _MAGIC[1] or path.suffix.lower() in _NAMES
+    return said or _BARE.match(head) is not None
 
 
 def _targets(given: Sequence[Path], work: Sequence[Path], out: Path | None) -> list[Path]:
