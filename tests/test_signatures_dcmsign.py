@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -175,6 +176,21 @@ def test_chosen_tags_purposes_and_signatures_of_items(bench: Bench) -> None:
     report = verify_bytes(broken, bench.trust())
     assert report.genuineness is Genuineness.ALTERED
     assert [one.fits.value for one in report.signatures] == ["no", "no"]
+
+
+def test_lengths_of_fragments_that_ours_sign_too_are_no_hindrance(bench: Bench) -> None:
+    """Where fragments could be read in two ways our signers sign their lengths, in private elements of their item."""
+    frame = encapsulate([b"\xff\xd8\xff\xe0" + bytes(96)], fragments_per_frame=3)
+    data = made(JPEGBaseline8Bit, NumberOfFrames=1, PixelData=frame)
+    ours = sign_bytes(data, bench.signer())
+    assert b"SCANWARD SIGNATURE" in ours
+    bench.judged(ours)
+    good(verify_bytes(ours, bench.trust()))
+    # dcmsign does not: then it is a doubt.
+    theirs = bench.theirs(data, "--mac-sha256")
+    report = verify_bytes(theirs, bench.trust())
+    assert report.genuineness is Genuineness.MALFORMED
+    assert [one.fits.value for one in report.signatures] == ["unknown"]
 
 
 def test_what_dcmsign_finds_altered_ours_does(bench: Bench) -> None:
