@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from house import REPOSITORY
 from scanward.errors import LeakError, SettingsError
 from scanward.forensics.baselines import Spectrum
 from scanward.forensics.evaluation import (
@@ -197,9 +198,11 @@ def test_the_attacker_learns_to_be_scored_lower(tmp_path: Path) -> None:
     assert any(not bool((before[k] == moved[k]).all()) for k in before)
 
 
-def test_the_section_of_the_results_says_what_was_measured_and_of_what() -> None:
+def test_the_section_of_the_results_says_what_was_measured_and_of_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))  # the benchmarks are no package of the product
     import msgspec
-
     from benchmarks.forensics import added, report
 
     def row(method: str, family: str, value: float, unseen: bool) -> dict[str, object]:
