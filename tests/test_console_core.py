@@ -116,6 +116,30 @@ def test_a_later_state_gives_a_hold_no_more_time() -> None:
     assert state.held is None
 
 
+def test_a_guard_that_was_started_again_is_believed_about_its_own_time() -> None:
+    state, told = ScannerState("ct1", "CT 1"), {"held": {**hold(), "seconds_left": 60.0}}
+    state.said_hello("p", local=True, without_key=False)
+    state.snapshot(told, 1000.0)
+    state.said_hello("p", local=True, without_key=False)  # its requests count from 1 again
+    state.snapshot(told, 1030.0)
+    assert state.held is not None
+    assert state.held["until"] == 1090.0
+    state.snapshot(told, 1040.0)
+    assert state.held["until"] == 1090.0
+
+
+def test_a_hold_of_a_guard_that_is_gone_is_shown_until_its_time_is_over() -> None:
+    state = ScannerState("ct1", "CT 1")
+    state.reached(Reach.UP)
+    state.event("held", {**hold(), "seconds": 30.0}, 1000.0)
+    assert not state.forgotten(1031.0)  # while it is heard, the guard says what became of it
+    state.reached(Reach.DOWN, "no guard answers")
+    assert not state.forgotten(1030.0)
+    assert state.held is not None
+    assert state.forgotten(1030.1)
+    assert state.held is None
+
+
 def test_a_patients_name_is_for_operators_alone_and_in_no_list() -> None:
     state = ScannerState("ct1", "CT 1")
     state.event("examination", {"examination": "e" * 16, "label": {"PatientName": "Doe^Jane"}}, 1.0)
@@ -251,6 +275,26 @@ def test_a_guard_that_hangs_for_long_is_down(guard: Running) -> None:
     state = watched(guard.path, 20.0, (Reach.UP, Reach.SILENT, Reach.DOWN))
     release.set()
     assert state.why
+
+
+def test_a_hold_does_not_outlive_its_time_where_nobody_answers(tmp_path: Path) -> None:
+    state, told = ScannerState("ct1", "CT 1"), []
+    state.event("held", {**hold(), "seconds": 0.3}, time.time())
+    address = ControlAddress(socket=tmp_path / "nobody")
+    watcher = Watcher(state, address, lambda: told.append(state.held), time.time, bounds=QUICK)
+
+    async def watch() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(20.0):
+                task = asyncio.create_task(watcher.run())
+                while state.held is not None:
+                    await asyncio.sleep(0.02)
+                task.cancel()
+
+    asyncio.run(watch())
+    assert state.held is None
+    assert told[0] is not None
+    assert told[-1] is None
 
 
 def test_a_guard_is_found_again_after_its_restart(tmp_path: Path) -> None:
@@ -556,7 +600,11 @@ def test_what_no_page_of_ours_sends_goes_no_further(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"\xff", b"[" * 5000, b'{"a":1}', b'{"ticket":"x"}', b"x" * 9000]
+    "body",
+    [
+        *(b"", b"[]", b"{", b"\xff", b"[" * 5000, b'{"a":1}', b'{"ticket":"x"}', b"x" * 9000),
+        rb'{"operator":"\ud800"}',
+    ],
 )
 def test_any_body_is_answered_in_the_houses_shape(anna: Browser, body: bytes) -> None:
     for path in ("/api/scanners/ct1/acts", "/api/operator"):

@@ -29,7 +29,13 @@ from scanward.web.accounts import Accounts
 from test_guard_control import Running, held, running
 
 QUICK = replace(
-    CONSOLE_BOUNDS, stream_clock=0.1, stream_check=0.1, stream_send=0.3, stream_gap=0.02, streams_each=2
+    CONSOLE_BOUNDS,
+    stream_clock=0.1,
+    stream_check=0.1,
+    stream_send=0.3,
+    stream_gap=0.02,
+    streams_each=2,
+    streams_account=3,
 )
 
 
@@ -244,6 +250,37 @@ def test_nobody_takes_all_streams(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
                 assert fourth.status == 503
 
     desk.run(watch)
+
+
+def test_signing_in_again_and_again_takes_no_more_streams(desk: Desk) -> None:
+    browsers = [desk.browser("anna", "operator") for _ in range(2)]
+    bert = desk.browser("bert", "operator")
+
+    async def watch() -> None:
+        async with opened(browsers[0]) as one, opened(browsers[0]) as two, opened(browsers[1]) as three:
+            for found in (one, two, three):
+                await found.until(partial(found.of, "scanner"))
+            async with opened(browsers[1]) as fourth, opened(bert) as other:
+                await fourth.until(lambda: fourth.status)
+                await other.until(partial(other.of, "scanner"))
+                assert (fourth.status, other.status) == (503, 200)
+        async with opened(browsers[1]) as fifth:  # what was closed is free again
+            await fifth.until(partial(fifth.of, "scanner"))
+
+    desk.run(watch)
+
+
+def test_the_bounds_leave_streams_for_others_and_connections_for_acts() -> None:
+    connections_of_a_browser = 6  # HTTP/1.1, for one address, whatever it has open
+    assert CONSOLE_BOUNDS.streams_each < connections_of_a_browser
+    assert CONSOLE_BOUNDS.streams_account * 4 <= CONSOLE_BOUNDS.streams
+
+
+def test_asking_for_the_head_of_a_stream_opens_none(desk: Desk) -> None:
+    answer = desk.browser("anna", "operator").client.head("/api/events")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert desk.console.hub.readers == 0
 
 
 def test_names_of_patients_are_for_operators(desk: Desk) -> None:

@@ -75,7 +75,8 @@ class ConsoleBounds:
     answer_seconds: float = 40.0  # s for the guard's answer; it lets a wrong signature wait 30 s
     act_bytes: int = 8192  # bytes of an act as a browser sends it; a long reason has 2 kB
     streams: int = 128  # event streams at once; of the server's 256 connections
-    streams_each: int = 8  # event streams of one session; a browser opens six connections
+    streams_each: int = 4  # event streams of one session; a browser opens six connections, and acts need one
+    streams_account: int = 16  # event streams of one account, however often it is signed in
     stream_gap: float = 0.05  # s between two messages of a stream at least: a burst becomes one
     stream_clock: float = (
         2.0  # s between two words of the clock on a stream; silent for 5 s: the console is gone

@@ -43,7 +43,7 @@ from scanward.web.guards import account_of, require, visit_of
 from scanward.web.site import Link
 
 LINKS: Sequence[Link] = ()
-OPERATOR_ID: Final = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
+OPERATOR_ID: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,64}")  # no half characters: files have none
 _KEYS: Final = frozenset({"act", "operator", "request", "shown", "reason", "minutes", "mode"})
 _TERMINAL: Final = "use the guard's own terminal: scanward operator"
 _log = logging.getLogger("scanward.console")

@@ -75,7 +75,8 @@ class Watcher:
             wait = min(2.0 * wait, bounds.reconnect_most)
 
     def _lost(self, reach: Reach, error: LinkError | DecodeError) -> None:
-        if self._state.reached(reach, error.what):
+        news = self._state.reached(reach, error.what)
+        if self._state.forgotten(self._clock()) or news:
             self._changed()
 
     async def _follow(self, wire: Wire) -> None:

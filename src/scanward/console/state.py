@@ -68,12 +68,14 @@ class ScannerState:
         self.events: deque[dict[str, Any]] = deque(maxlen=bounds.events)
         self._bounds = bounds
         self._state: dict[str, Any] = {}
+        self._anew = False  # a guard said hello, and no state yet
 
     # --- what the link tells
 
     def said_hello(self, policy: str, *, local: bool, without_key: bool) -> None:
         """A guard answered."""
         self.policy, self.local, self.without_key = policy, local, without_key
+        self._anew = True
         self._changed()
 
     def reached(self, reach: Reach, why: str = "") -> bool:
@@ -90,6 +92,14 @@ class ScannerState:
         """A line came; no change that is worth showing."""
         self.since = now
 
+    def forgotten(self, now: float) -> bool:
+        """A hold whose time is over, of a guard that nobody hears, is shown no longer; whether there was one."""
+        if self.held is None or self.reach is Reach.UP or now <= self.held["until"]:
+            return False
+        self.held = None
+        self._changed()
+        return True
+
     def snapshot(self, state: Mapping[str, Any], now: float) -> None:
         """The guard's whole state."""
         self._state = {key: state[key] for key in _SHOWN if key in state}
@@ -97,6 +107,7 @@ class ScannerState:
         self.examination = dict(examination) if isinstance(examination, Mapping) else None
         held = state.get("held")
         self._hold(held if isinstance(held, Mapping) else None, "seconds_left", now)
+        self._anew = False
         if self.listener is not None:
             self.listener.snapshot(state)
         self._changed()
@@ -149,8 +160,10 @@ class ScannerState:
         seconds = min(max(float(seconds), 0.0), 86_400.0)
         until = now + seconds
         before = self.held
-        if before is not None and before.get("request") == held.get("request"):
-            until = min(until, before["until"])  # a state that took its time on the way gives no time
+        if not self._anew and before is not None and before.get("request") == held.get("request"):
+            # A state that took its time on the way gives no time. On a new connection there may be a guard that was
+            # started again and counts its requests from 1: its word counts.
+            until = min(until, before["until"])
         self.held = {
             "released_by": [],
             "called": [],

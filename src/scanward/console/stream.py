@@ -58,12 +58,22 @@ async def events(request: Request) -> Response:
     console = console_of(request)
     session = visit_of(request).session
     assert session is not None
-    open_now: dict[str, int] = console.kept.setdefault(__name__, {})
-    if sum(open_now.values()) >= CONSOLE_BOUNDS.streams:
+    if request.method == "HEAD":  # what has no end would never answer it
+        return Response(media_type=_Stream.media_type)
+    open_now = _open(console)
+    if len(open_now) >= CONSOLE_BOUNDS.streams:
         raise RequestError("too many pages are watching", "", "close some", 503)
-    if open_now.get(session.token, 0) >= CONSOLE_BOUNDS.streams_each:
+    of_session = sum(one.token == session.token for one in open_now)
+    of_account = sum(one.account.identifier == session.account.identifier for one in open_now)
+    if of_session >= CONSOLE_BOUNDS.streams_each or of_account >= CONSOLE_BOUNDS.streams_account:
         raise RequestError("too many pages of yours are watching", "", "close some", 503)
     return _Stream(console, session, request.app.state.sessions)
+
+
+def _open(console: Console) -> list[Session]:
+    """The session of each stream that is open."""
+    found: list[Session] = console.kept.setdefault(__name__, [])
+    return found
 
 
 def sees_names(account: Account) -> bool:
@@ -84,9 +94,8 @@ class _Stream(Response):
         self._labels = sees_names(session.account)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        open_now: dict[str, int] = self._console.kept.setdefault(__name__, {})
-        token = self._session.token
-        open_now[token] = open_now.get(token, 0) + 1
+        open_now = _open(self._console)
+        open_now.append(self._session)
         try:
             with self._console.hub.reading(labels=self._labels) as reader:
                 gone = asyncio.create_task(_gone(receive, reader))
@@ -97,9 +106,7 @@ class _Stream(Response):
                     with contextlib.suppress(asyncio.CancelledError):
                         await gone
         finally:
-            open_now[token] -= 1
-            if not open_now[token]:
-                del open_now[token]
+            open_now.remove(self._session)
 
     async def _run(self, reader: Reader, send: Send) -> None:
         loop, hub = asyncio.get_running_loop(), self._console.hub

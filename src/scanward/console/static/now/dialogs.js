@@ -1,9 +1,9 @@
-// Asking for a reason, and for the key. A dialog is about one hold: when that is over, so is the dialog.
+// Asking for a reason. A dialog about a hold is over when the hold is.
 
 const byId = (id) => document.getElementById(id);
 
 /** Ask for a reason.
- * @param what {title, text, needed, yes}
+ * @param what {title, text, needed, yes, about}: about "hold" when it ends with the hold
  * @returns {Promise<string|null>} the reason; null when it was given up */
 export function reason(what) {
   const dialog = byId("reason-dialog");
@@ -11,6 +11,7 @@ export function reason(what) {
   byId("reason-title").textContent = what.title;
   byId("reason-text").textContent = what.text;
   byId("reason-yes").textContent = what.yes;
+  dialog.dataset.about = what.about ?? "";
   byId("reason-problem").textContent = "";
   box.value = "";
   box.required = what.needed;
@@ -40,10 +41,10 @@ export function reason(what) {
   });
 }
 
-/** Close whatever is open: what it was about is over. */
+/** Close what asks about a hold: that is over, or another. What asks about something else stays under his hands. */
 export function dismiss() {
   const dialog = byId("reason-dialog");
-  if (dialog.open) dialog.close();
+  if (dialog.open && dialog.dataset.about === "hold") dialog.close();
 }
 
 for (const dialog of document.querySelectorAll("dialog")) {

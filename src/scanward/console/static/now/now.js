@@ -30,16 +30,17 @@ const feed = follow({
     const news = state.held && state.held.request !== scanners.get(state.id)?.held?.request;
     scanners.set(state.id, state);
     // A new hold comes to the front, unless another one is being decided; whoever went elsewhere is left there.
-    if (chosen === null || (news && !scanners.get(chosen)?.held)) choose(state.id);
+    const free = !scanners.get(chosen)?.held && !document.querySelector("dialog[open]");
+    if (chosen === null || (news && free)) choose(state.id);
     else render();
   },
   alive(yes) {
     byId("alive").hidden = yes;
     render();
   },
-  ended(why) {
+  ended() {
     byId("ended").hidden = false;
-    byId("ended-why").textContent = why === "signed out" ? "You are signed out." : "The console ended the connection.";
+    byId("ended-why").textContent = "You are signed out.";
     wallet?.forget();
   },
 });
@@ -61,8 +62,27 @@ function put(id, children) {
 
 function render() {
   tabs();
+  [...scanners.values()].some((one) => one.held) ? sound.call() : sound.rest();
   const state = scanners.get(chosen);
   if (!state) return;
+  try {
+    draw(state);
+  } catch (error) {
+    console.error(error);
+    unreadable(state);
+  }
+}
+
+/** A guard that says what cannot be drawn: nothing of an earlier hold stays in its place, and nothing is released. */
+function unreadable(state) {
+  drawn = "";
+  dismiss();
+  put("warnings", [el("p", { class: "problem" }, `■ What the guard of ${state.name} says cannot be shown here. Decide at the guard's own terminal.`)]);
+  for (const id of ["person", "dose", "news", "reason-shown", "hold-notes", "objections", "everything"]) put(id, []);
+  byId("release").disabled = true;
+}
+
+function draw(state) {
   const held = state.held;
   count();
   put("warnings", warnings(state));
@@ -79,7 +99,6 @@ function render() {
     dismiss();
   }
   say(state, held);
-  [...scanners.values()].some((one) => one.held) ? sound.call() : sound.rest();
 }
 
 function drawHold(state, held) {
@@ -90,11 +109,11 @@ function drawHold(state, held) {
   if (now !== drawn) {
     const first = !drawn.startsWith(JSON.stringify([state.id]).slice(0, -1)) || held.request !== Number(byId("hold").dataset.request);
     if (first) dismiss();
-    drawn = now;
     byId("hold").dataset.request = held.request;
     put("reason-shown", visible(held.reason, 600));
     put("objections", [table(held, units, found), el("p", { class: "together" }, together(held))]);
     put("everything", everything(held, units));
+    drawn = now; // only what was drawn to its end need not be drawn again
     if (first) painted(state.id, held.request);
   }
   if (known?.request !== held.request) look(state.id, held.request);
@@ -237,6 +256,7 @@ async function decide(kind) {
       : "It will not reach the scanner. The reason is recorded as typed: do not name the patient.",
     needed: release,
     yes: release ? "Release" : "Refuse",
+    about: "hold",
   });
   if (text === null) return;
   const now = scanners.get(state.id)?.held;
