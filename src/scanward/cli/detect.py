@@ -18,7 +18,8 @@ from scanward.errors import InputError, LeakError, ScanwardError, SettingsError
 
 if TYPE_CHECKING:
     from scanward.forensics.examining import Detector, Found
-    from scanward.forensics.fetching import ByGet, ByMove, WebArchive
+    from scanward.forensics.fetching import ByGet, ByMove
+    from scanward.forensics.fetching_web import WebArchive
     from scanward.tampering.originals import Original
 
 _PATH = click.Path(path_type=Path)
@@ -47,7 +48,7 @@ def detect_group() -> None:
     \b
     Example:
       scanward detect train --data phantoms/ --runs generator/ --out detector/
-      scanward detect images/ --model detector/ --out found/
+      scanward detect examine images/ --model detector/ --out found/
     """
 
 
@@ -104,9 +105,9 @@ def examine_command(
 
     \b
     Example:
-      scanward detect images/ --model detector/ --out found/ --csv found.csv
-      scanward detect case.dcm --model detector/ --prior 0.001 --out found/ --dicom
-      scanward detect --study 1.2.840.1 --from ORTHANC@127.0.0.1:4242 --model detector/ --json
+      scanward detect examine images/ --model detector/ --out found/ --csv found.csv
+      scanward detect examine case.dcm --model detector/ --prior 0.001 --out found/ --dicom
+      scanward detect examine --study 1.2.840.1 --from ORTHANC@127.0.0.1:4242 --model detector/ --json
     """
     if bool(images) == bool(study):
         raise SettingsError(
