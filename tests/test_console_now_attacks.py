@@ -42,9 +42,8 @@ def test_what_cannot_be_drawn_leaves_nothing_of_the_hold_before_it(here: Room, c
     holding(page)
     expect(page.locator("#objections")).to_contain_text("61.3")
     shown: Any = plain(held)
-    shown["request"] += 1  # the same commands, which the digest is of, and findings that are none
-    shown["findings"] = [None]
-    guard.run(lambda: guard.server.publish("held", shown))
+    shown["findings"] = [None]  # the same commands, which the digest is of
+    guard.run(lambda: guard.bench.desk.told("held", shown))  # and so say its later states
     expect(page.locator("#warnings")).to_contain_text("cannot be shown here")
     for place in ("#objections", "#reason-shown", "#everything"):
         expect(page.locator(place)).to_be_empty()

@@ -184,7 +184,7 @@ def test_what_a_guard_shows_and_does_not_hold_cannot_be_released(ct1: Room, chro
     expect(page.locator("#release")).to_be_enabled()
     shown: Any = plain(held)
     shown["chain"][0]["command"]["parameters"]["CTDIvol"] = 6.0  # harmless to look at, and not what is held
-    guard.run(lambda: guard.server.publish("held", shown))
+    guard.run(lambda: guard.bench.desk.told("held", shown))  # and so say its later states
     expect(page.locator("#hold-notes")).to_contain_text("is not what it says it holds")
     expect(page.locator("#release")).to_be_disabled()
     page.keyboard.press("r")
