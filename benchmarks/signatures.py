@@ -38,7 +38,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from benchmarks.common import parser, quickly, save, sayer, table
+from benchmarks.common import Say, parser, quickly, save, sayer, table
 from benchmarks.signatures_mutations import BIG, CHANGES, DEFLATED, IMPLICIT, Subject, Tally
 from scanward.signatures import Genuineness, Signer, Trust, sign_bytes, sign_file, verify_bytes, verify_file
 
@@ -187,13 +187,14 @@ def _part(numbers: range, keys: tuple[Path, Path]) -> Tally:
     return tally
 
 
-def mutate(count: int, folder: Path, jobs: int) -> dict[str, Any]:
+def mutate(count: int, folder: Path, jobs: int, say: Say) -> dict[str, Any]:
     """So many changes, spread over syntaxes and kinds; what came of them."""
     keys, tally, start = somebody(folder), Tally(), time.perf_counter()
-    step = -(-count // jobs)
+    step = -(-count // (10 * jobs))
     with ProcessPoolExecutor(jobs) as pool:
         parts = [range(n, min(n + step, count)) for n in range(0, count, step)]
         for one in pool.map(_part, parts, [keys] * len(parts)):
+            say(f"changes: a part of {len(parts)}, wrong {len(one.wrong)}")
             tally.same += one.same
             tally.wrong += one.wrong
             for kind, counts in one.verdicts.items():
@@ -240,7 +241,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             sets[what] = {"files": count, "bytes": timing.bytes, "seconds": timing.seconds}
             say(what)
             shutil.rmtree(inside)
-        changes = mutate(arguments.mutations, folder, arguments.jobs)
+        changes = mutate(arguments.mutations, folder, arguments.jobs, say)
         say("changes")
     return {"sets": sets, "mutations": changes}
 
@@ -288,9 +289,9 @@ def report(told: dict[str, Any]) -> str:
             f"folders: {'reached' if reached else 'not reached'}.",
             table(head, rows),
             f"Random single changes of signed files: {changes['changes']:,}, of which {changes['same_file']:,} "
-            f"gave the same bytes. Found: {words}. Called genuine although pydicom reads something else in a signed element: "
-            f"**{changes['genuine_though_changed']}**. The other genuine ones changed what is not signed: preamble, "
-            "file meta information, the private element of VR UN, what was added beside.",
+            f"gave the same bytes. Found: {words}. Called genuine although pydicom reads something else in a signed "
+            f"element: **{changes['genuine_though_changed']}**. The other genuine ones changed what is not signed: "
+            "preamble, file meta information, the private element of VR UN, what was added beside.",
             table(["change", "made", "still genuine, nothing signed changed"], kinds),
         ]
     )

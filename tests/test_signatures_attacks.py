@@ -442,6 +442,30 @@ def test_no_edit_of_a_signature_is_genuine(change: Any) -> None:
     assert word(changed_signature(signed(), change)) is not Genuineness.GENUINE
 
 
+def test_elements_moved_into_the_signatures_own_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its elements are signed after those of the data set: the last of those can go over with the bytes unchanged."""
+    from scanward.signatures import signing
+
+    every = signing.chosen
+    monkeypatch.setattr(
+        signing, "chosen", lambda *x: tuple(one for one in every(*x) if one.tag <= 0x00100020)
+    )
+    data = sign_bytes(made(), SIGNER)
+    lax = replace(TRUST, required=Coverage.of(["0008,0018"]))
+    assert word(data, lax) is Genuineness.GENUINE
+    read = pydicom.dcmread(BytesIO(data))
+    read[0xFFFAFFFA].value[0].add(read["PatientID"])
+    del read.PatientID
+    tags = list(read[0x4FFE0001].value[0].DataElementsSigned)
+    assert tags[-1] == 0x00100020
+    read[0x4FFE0001].value[0].DataElementsSigned = tags[:-1]
+    out = BytesIO()
+    pydicom.dcmwrite(out, read, enforce_file_format=True)
+    report = verify_bytes(out.getvalue(), lax)
+    assert report.genuineness is Genuineness.MALFORMED
+    assert "none of its own" in report.reasons[0]
+
+
 def test_a_signature_in_another_file_or_another_item() -> None:
     data = signed()
     read = pydicom.dcmread(BytesIO(data))
