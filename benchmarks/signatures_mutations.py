@@ -277,7 +277,8 @@ def told(file: bytes, tags: Collection[int]) -> Any:
 def _told(data: Any, tag: int) -> Any:
     raw = data.get_item(tag)
     if isinstance(raw, RawDataElement) and raw.VR != "SQ" and raw.value is not None:
-        known = raw.VR or pydicom.datadict.dictionary_VR(tag)
+        # In implicit VR there is none in the file; a private creator is in no dictionary.
+        known = raw.VR or ("LO" if tag >> 16 & 1 else pydicom.datadict.dictionary_VR(tag))
         if known != "SQ":
             return raw.VR, bytes(raw.value)
     one = data[tag]
@@ -315,5 +316,7 @@ class Tally:
         if subject.name not in self.before:
             self.before[subject.name] = told(subject.file, covered)
         before = self.before[subject.name]
-        if before is None or told(changed, covered) != before:
+        if before is None:
+            raise ValueError(f"pydicom cannot read {subject.name}: nobody can say what changes")
+        if told(changed, covered) != before:
             self.wrong.append((subject.name, kind, changed))
