@@ -46,6 +46,7 @@ from scanward.forensics.training import Network
 NAME = "forensics"
 FOLDER = ROOT / "build" / "forensics"
 KNOWN = "generator:known"
+AIM = 0.99  # AUC on the generator that is learned from
 # What is left out together: who has seen one of a group has nearly seen the other.
 GROUPS: dict[str, tuple[str, ...]] = {
     "copy-move": ("copy-move",),
@@ -137,7 +138,23 @@ def added(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"the earlier result is of other pictures: {key} differs")
     here = {row["method"] for row in told["rows"]}
     kept = [row for row in before["rows"] if row["method"] not in here]
-    return told | {"rows": [*kept, *told["rows"]], "attack": [*before["attack"], *told["attack"]]}
+    apart = [*before.get("apart", []), ", ".join(sorted(here))]
+    return told | {
+        "rows": [*kept, *told["rows"]],
+        "attack": [*before["attack"], *told["attack"]],
+        "apart": apart,
+    }
+
+
+def _public(words: Sequence[str]) -> list[str]:
+    """The command line without --runs and --add, which only say where files lie."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        skip = word in ("--runs", "--add") if word.startswith("--") else skip
+        if not skip:
+            kept.append(word)
+    return kept
 
 
 def run(
@@ -315,6 +332,15 @@ def report(told: dict[str, Any]) -> str:
         f"95 % by woman; *Pd* is the share found where {share} of genuine pictures are alarmed at. `unseen`: in no "
         "training of that method (a classical family: in a training of its own, without its group)."
     ]
+    if told["options"].get("runs"):
+        out.append("The generators were trained beforehand (`--runs`), on women of no other part.")
+    out += [
+        f"Measured by a process of its own, on the same pictures: {who}." for who in told.get("apart", [])
+    ]
+    known = [r for r in rows if r.method == Network.name and r.family == KNOWN and r.processing == PLAIN]
+    if known and known[0].auc.value is not None:
+        reached = "reached" if known[0].auc.value >= AIM else "not reached"
+        out.append(f"AUC {AIM:g} on the known generator was aimed at: {reached}.")
     families = list(dict.fromkeys(r.family for r in rows if r.processing == PLAIN))
     for what, cell in (
         ("AUC", lambda r: figure(_told(r.auc), 3)),
@@ -413,10 +439,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = options(words)
     quiet = argparse.Namespace(**{**vars(arguments), "json": False})
     before = json.loads(arguments.add.read_text("utf-8")) if arguments.add else None
-    told = run(arguments, lambda part: save(quiet, NAME, words, part))
+    told = run(arguments, lambda part: save(quiet, NAME, _public(words), part))
     if before is not None:
         told = added(told, before)
-    save(arguments, NAME, words, told)
+    save(arguments, NAME, _public(words), told)
     if not arguments.json:
         print(report(told))
     return 0

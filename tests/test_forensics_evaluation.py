@@ -212,6 +212,7 @@ def test_the_section_of_the_results_says_what_was_measured_and_of_what(
 
     about = {
         "kind": "Phantoms", "false_alarms": 0.01, "genuine": 7, "women": 5, "learned_from": 3, "generators": "known",
+        "options": {},
     }  # fmt: skip
     one = about | {
         "rows": [row("ours", "generator:known", 0.8, False), row("ours", "splicing", 0.6, True)],
