@@ -51,7 +51,7 @@ def train_command(
 
     Women are divided: some to learn from, some for the likelihood ratio, some, genuine and used for nothing else, for
     calibration: a false-alarm rate of 0.01 needs 99 of these, some 330 women in all. Forged pictures are made in
-    memory; nothing forged is written. Two minutes for 400 phantoms of 64 px on one core, about.
+    memory; nothing forged is written. 2,800 pictures of 64 px and 5 epochs took 3.6 minutes of one core.
 
     \b
     Example:
