@@ -29,6 +29,9 @@ from scanward.tampering.marking import write_whole
 
 FILE = "detector.safetensors"
 FORMAT = "scanward-detector-1"
+_FRAME = 2048  # px: largest side that `scanward detect train` takes; memory grows with its square
+_LARGE = 1e9  # no score, and nothing that scales one, comes near
+_RATIO = 25.0  # logarithm of the largest likelihood ratio: no data set has e^25 pictures
 
 
 class DetectorFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,8 +115,8 @@ def read(run: Path) -> tuple[dict[str, Tensor], DetectorFacts]:
         whole = whole and metadata["scanward_sha256"] == _text_hash(metadata["scanward"])
         if not whole or facts.format != FORMAT or set(facts.scales) != {"network", "second"}:
             raise ValueError("altered")
-        if not (4 <= facts.width <= 256 and facts.width % 8 == 0 and min(facts.frame) >= 16):
-            raise ValueError("size")
+        if not (_sound(facts) and all(_finite(tensor) for tensor in tensors.values())):
+            raise ValueError("values")
     except (SafetensorError, ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
         raise DecodeError("not a whole detector, or altered", str(path), "train it again") from error
     return tensors, facts
@@ -127,6 +130,26 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def _sound(facts: DetectorFacts) -> bool:
+    """Whether every number is one that training makes: hashes tell of damage, not of who wrote the file."""
+    curve = facts.curve
+    numbers = [curve.slope, curve.offset, *facts.calibration, *(s.middle for s in facts.scales.values())]
+    return (
+        4 <= facts.width <= 256
+        and facts.width % 8 == 0
+        and all(16 <= side <= _FRAME for side in facts.frame)
+        and all(abs(number) < _LARGE for number in numbers)
+        and all(0 < scale.spread < _LARGE for scale in facts.scales.values())
+        and curve.slope >= 0
+        and -_RATIO <= curve.low <= 0 <= curve.high <= _RATIO
+    )
+
+
+def _finite(tensor: Tensor) -> bool:
+    """A number that is none would be no score: every picture an alarm, or none."""
+    return tensor.dtype in (torch.float32, torch.float64) and bool(torch.isfinite(tensor).all())
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scanward.calibration import Calibration
-from scanward.errors import DecodeError, LeakError
+from scanward.errors import DecodeError, InputError, LeakError
 from scanward.forensics import detector_files, verdicts
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.networks import Localiser
-from scanward.forensics.oneclass import OneClass
+from scanward.forensics.oneclass import BLOCK, NUMBERS, OneClass
 from scanward.forensics.residuals import inner, planes
 from scanward.forensics.training import Network
 from scanward.mammography.orient import mirrored
@@ -81,7 +81,7 @@ class Detector:
             made.network.load_state_dict(weights, strict=True)
             second.mean = tensors["second.mean"].numpy().astype(np.float64)
             second.precision = tensors["second.precision"].numpy().astype(np.float64)
-            if second.precision.shape != (len(second.mean),) * 2:
+            if second.mean.shape != (NUMBERS,) or second.precision.shape != (NUMBERS, NUMBERS):
                 raise ValueError("shape")
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise DecodeError("weights that do not fit", str(run), "train the detector again") from error
@@ -106,7 +106,7 @@ class Detector:
         }
 
     def check_unseen(self, originals: Iterable[Original]) -> None:
-        """Refuse women, or pictures, that the detector learned from or was calibrated on.
+        """Refuse women, or pictures, of the training or calibration of the detector or of its generators.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Detector:
                 same = frozenset({original.sha256[:32], full[:32]}) & self._pictures
             if known or same:
                 raise LeakError(
-                    "this woman, or this picture, is in the detector's training or calibration",
+                    "this woman, or this picture, is in the training or calibration of the detector or its generators",
                     str(original.path),
                     "examine others: what was learned from proves nothing",
                 )
@@ -136,6 +136,7 @@ class Detector:
         unit: int = 1,
         false_alarms: float = 0.01,
         prior: float | None = None,
+        where: str = "picture",
     ) -> Found:
         """Examine one picture.
 
@@ -149,14 +150,24 @@ class Detector:
             Share of genuine women that may be alarmed at.
         prior : float, optional
             Share of altered pictures beforehand; without it there is no probability.
+        where : str
+            What errors call the picture.
 
         Raises
         ------
+        InputError
+            Too little breast in the detector's frame to say anything of.
         SettingsError
             A rate that the calibration cannot express; a prior that is none.
         """
         verdicts.require(self.calibration, false_alarms)
         shown, inside = framed(picture, breast, self.facts.frame, unit)
+        if inside.sum() < BLOCK**2:
+            raise InputError(
+                f"only {int(inside.sum())} pixels of breast in the detector's frame",
+                where,
+                "give the whole mammogram: of so little nothing can be said",
+            )
         logit, heat = self.network.examined(shown, inside)
         strange, place = self.second.examined(shown, inside)
         score = verdicts.combined(logit, strange, self.facts.scales)
@@ -190,6 +201,7 @@ class Detector:
             unit=1 << original.shift,
             false_alarms=false_alarms,
             prior=prior,
+            where=str(original.path),
         )
         if not original.turned:
             return found

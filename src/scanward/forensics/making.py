@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -132,8 +133,9 @@ def train(
         curve=ratio,
         calibration=calibration.scores,
         counts={name: len(part) for name, part in parts.items()},
-        women=hashed({i.patient for i in images}),
-        pictures=tuple(sorted(marks(images))),
+        # whoever trained a generator has been seen, too: its forgeries carry them
+        women=tuple(sorted({*hashed({i.patient for i in images}), *_of(loaded, "patients")})),
+        pictures=tuple(sorted({*marks(images), *_of(loaded, "pictures")})),
         kind=manifest.kind,
         phantom=manifest.phantom,
         seed=making.seed,
@@ -143,6 +145,10 @@ def train(
         torch=str(torch.__version__),
     )
     return Detector(network, second, facts)
+
+
+def _of(runs: Mapping[str, Run], what: Literal["patients", "pictures"]) -> set[str]:
+    return {hashed_one for run in runs.values() for hashed_one in getattr(run.facts, what)}
 
 
 def _scale(method: Network | OneClass, genuine: list[Sample]) -> Scale:

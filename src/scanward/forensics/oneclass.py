@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from scanward.errors import LearningError
 from scanward.forensics.families import GENUINE, Sample
-from scanward.forensics.residuals import inner, planes
+from scanward.forensics.residuals import PLANES, inner, planes
 from scanward.mammography.pictures import Mask, Pixels
 
 BLOCK, STRIDE = 8, 4  # px
+NUMBERS = 3 * PLANES  # of one block
 _FULL = 0.75  # of a block that must be breast
 _STRANGEST = 3  # blocks whose mean is the picture's
 _SHRINKAGE = 0.05  # towards the diagonal: features are many and blocks of one picture alike
@@ -51,10 +52,11 @@ class OneClass:
                 "training",
                 "give more, or larger pictures",
             )
-        self.mean = found.mean(0)
+        self.mean = np.asarray(found.mean(0), dtype=np.float64)
         covariance = np.cov(found, rowvar=False)
         diagonal = np.diag(np.diag(covariance) + 1e-9)
-        self.precision = np.linalg.inv((1 - _SHRINKAGE) * covariance + _SHRINKAGE * diagonal)
+        shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * diagonal
+        self.precision = np.asarray(np.linalg.inv(shrunk), dtype=np.float64)
         return self
 
     def score(self, picture: Pixels, breast: Mask) -> float:
@@ -83,6 +85,8 @@ def blocks(made: NDArray[np.float32], breast: Mask) -> tuple[Floats, NDArray[np.
         return np.zeros((0, _FEATURES * len(made))), np.zeros((0, 2), dtype=np.int_)
     full = np.lib.stride_tricks.sliding_window_view(inner(breast), size)[::STRIDE, ::STRIDE].mean((2, 3))
     at = np.argwhere(full >= _FULL)
+    if not len(at):
+        return np.zeros((0, _FEATURES * len(made))), at
     windows = np.lib.stride_tricks.sliding_window_view(made, size, axis=(1, 2))[:, ::STRIDE, ::STRIDE]
     taken = windows[:, at[:, 0], at[:, 1]].reshape(len(made), len(at), -1).astype(np.float64)
     spread = np.log(taken.std(2) + 0.05)
