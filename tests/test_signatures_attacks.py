@@ -634,6 +634,14 @@ def test_any_order_of_what_files_are_made_of(tokens: list[bytes], syntax: str) -
     survives(whole[: parse(whole).offset] + b"".join(tokens))
 
 
+def test_a_certificate_with_a_serial_number_that_is_none() -> None:
+    whole, der = signed(), OWN.public_bytes(Encoding.DER)
+    number = OWN.serial_number.to_bytes((OWN.serial_number.bit_length() + 8) // 8, "big")
+    at = whole.index(der) + der.index(b"\x02" + bytes([len(number)]) + number) + 2
+    raw = whole[:at] + bytes([whole[at] | 0x80]) + whole[at + 1 :]
+    assert "a certificate that is none" in verify_bytes(raw, TRUST).reasons[0]
+
+
 @given(st.data())
 @QUIET
 def test_any_change_of_a_certificate(data: st.DataObject) -> None:

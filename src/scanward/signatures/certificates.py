@@ -7,6 +7,7 @@ sign. A certificate that stands itself among the authorities is trusted for itse
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
@@ -122,7 +124,11 @@ def signer_of(raw: bytes) -> x509.Certificate | None:
         return None
     for candidate in (raw, raw[:-1] if raw[-1:] == b"\0" else raw):
         try:
-            found = x509.load_der_x509_certificate(candidate)
+            with warnings.catch_warnings():  # of serial numbers, which are looked at here
+                warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+                found = x509.load_der_x509_certificate(candidate)
+                if found.serial_number <= 0:  # RFC 5280 section 4.1.2.2
+                    continue
             _ = (found.subject.rfc4514_string(), found.issuer.rfc4514_string(), found.public_key())
             _ = (found.not_valid_before_utc, found.not_valid_after_utc, found.signature_hash_algorithm)
             _ = tuple(found.extensions)  # all of it is read now: it is read late, and raises late
