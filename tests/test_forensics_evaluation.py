@@ -187,7 +187,7 @@ def test_the_attacker_learns_to_be_scored_lower(tmp_path: Path) -> None:
             told.append(super().score(picture, breast))
             return told[-1]
 
-    done = attack(run, Asked(), ground, rounds=3, fit_steps=20, steps=8, keep=0.0, batch=4, width=4, seed=1)
+    done = attack(run, Asked(), ground, rounds=3, fit_steps=60, steps=25, keep=0.0, batch=8, width=8, seed=1)
     count = len(ground)
     assert done.queries == len(told) == 4 * count
     first, last = np.mean(told[count : 2 * count]), np.mean(told[-count:])
