@@ -166,7 +166,9 @@ def look(browser: Any, site: str, passwords: dict[str, str], out: Path, say: Say
             suffix = "" if scheme == "light" else "-dark"
             if who == "operator":
                 page.goto("/now")
-                page.wait_for_selector(".place svg", timeout=PATIENCE)  # where the values lie comes a little later
+                page.wait_for_selector(
+                    ".place svg", timeout=PATIENCE
+                )  # where the values lie comes a little later
                 photograph(page, out / f"console-now{suffix}.png", say)
             for path, name, reader, word in PAGES:
                 if reader == who and (scheme == "light" or name == "history"):

@@ -13,6 +13,7 @@ breast)`` is higher the likelier a picture was altered. None says where.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self
 
@@ -77,7 +78,7 @@ def flattened(picture: Pixels, breast: Mask) -> Grey:
     return np.where(inside, grey / level, float(np.median(grey[inside])) / level)
 
 
-class _Linear:
+class _Linear(ABC):
     """Features and a linear classifier."""
 
     name = ""
@@ -85,11 +86,13 @@ class _Linear:
     def __init__(self) -> None:
         self._model: Any = None
 
+    @abstractmethod
     def features(self, picture: Pixels, breast: Mask) -> Grey:
-        raise NotImplementedError
+        """Numbers of a picture, (features,)."""
 
+    @abstractmethod
     def _classifier(self) -> Any:
-        raise NotImplementedError
+        """Untrained, as scikit-learn has them."""
 
     def fit(self, samples: Iterable[Sample]) -> Self:
         taken = usable(samples)

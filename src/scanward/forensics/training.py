@@ -24,6 +24,7 @@ from scanward.forensics.processing import CHAINS, PLAIN, processed
 from scanward.forensics.residuals import PLANES, inner, planes
 from scanward.mammography.pictures import Mask, Pixels
 
+SEEN_THROUGH = tuple(chain for chain in CHAINS if chain != PLAIN)
 Progress = Callable[[int, int, float], None]
 """Told after each pass: how many are done, of how many, and the loss."""
 
@@ -49,7 +50,7 @@ class Network:
         batch: int = 16,
         seed: int = 0,
         rate: float = 3e-3,
-        chains: Sequence[str] = tuple(name for name in CHAINS if name != PLAIN),
+        chains: Sequence[str] = SEEN_THROUGH,
         progress: Progress = lambda done, total, loss: None,
     ) -> None:
         self.epochs, self.width, self.batch, self.seed, self.rate = epochs, width, batch, seed, rate
