@@ -135,6 +135,31 @@ def test_dates_of_the_future_are_a_doubt() -> None:
     assert found(own, Trust((ROOT[0],)), when=NOW - timedelta(days=400)).genuineness is Genuineness.GENUINE
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["99991231235959-2400", "00010101000000+2300", "20260101000000+\xb2\xb2\xb2\xb2", "2026", "", "x" * 26],
+)
+def test_any_date_is_read_or_a_doubt(date: str) -> None:
+    own = certificate("CT 1", KEY, ROOT)
+    signed = bytearray(sign_bytes(made(), Signer(KEY, own)))
+    place = signed.index(b"\x00\x04\x05\x01DT") + 8
+    signed[place : place + 26] = date.encode("latin-1").ljust(26)
+    report = verify_bytes(bytes(signed), Trust((ROOT[0],)))
+    assert (
+        report.genuineness is Genuineness.ALTERED
+    )  # the date is signed; what matters is that there is an answer
+    assert report.signatures[0].reasons
+
+
+def test_who_is_trusted_for_himself_can_be_revoked() -> None:
+    own = certificate("CT 1", KEY, ROOT)
+    both = (ROOT[0], own)
+    assert found(own, Trust(both, (revocations(ROOT, []),))).genuineness is Genuineness.GENUINE
+    report = found(own, Trust(both, (revocations(ROOT, [own]),)))
+    assert report.genuineness is Genuineness.UNTRUSTED
+    assert "was revoked" in why(report)
+
+
 # --- what is required
 
 
@@ -280,6 +305,11 @@ def test_a_timestamp_outlives_the_certificate(tmp_path: Path) -> None:
     assert abs(report.signatures[0].timestamp - NOW) < timedelta(hours=1)  # type: ignore[operator]
     assert verify_bytes(plain, trust, at=later).genuineness is Genuineness.UNTRUSTED
     assert verify_bytes(stamped, trust, at=later).genuineness is Genuineness.GENUINE
+    # Lists have to be current now, not when it was stamped.
+    listed = Trust((ROOT[0],), (revocations(ROOT, [], (-1, 40)),))
+    assert verify_bytes(stamped, listed, at=later).genuineness is Genuineness.GENUINE
+    stale = Trust((ROOT[0],), (revocations(ROOT, [], (-1, 5)),))
+    assert "no current revocation list" in why(verify_bytes(stamped, stale, at=later))
     # By an authority that nobody trusts, or one that is for something else, it is worth nothing.
     nobody = Trust((own,))
     assert verify_bytes(stamped, nobody, at=later).genuineness is Genuineness.UNTRUSTED

@@ -143,10 +143,12 @@ def distrusted(
     trust: Trust,
     at: datetime,
     usage: str = "sign",
+    now: datetime | None = None,
 ) -> tuple[str, ...]:
     """Why a signer is not trusted at a time, in words; empty when it is.
 
-    ``usage``: "sign" for pictures, "timestamp" for a timestamp authority.
+    ``usage``: "sign" for pictures, "timestamp" for a timestamp authority. ``now``: when revocation lists have to be
+    current; ``at``, if None. Whoever was revoked is not trusted for what he signed before, either: thieves date back.
     """
     reasons = list(_unfit(certificate, at, usage))
     if certificate in trust.authorities:
@@ -158,7 +160,7 @@ def distrusted(
             return (*reasons, f"no chain to anybody trusted: {_said(error)}")
         except _UNREADABLE as error:  # a certificate that cannot be read to its end
             return (*reasons, f"a certificate that is none: {str(error)[:100]}")
-    reasons += _revoked(chain, trust, at)
+    reasons += _revoked(chain, trust, now or at)
     return tuple(reasons)
 
 
@@ -247,6 +249,11 @@ def _revoked(chain: Sequence[x509.Certificate], trust: Trust, at: datetime) -> l
     if not trust.revocations:
         return []
     reasons = []
+    if len(chain) == 1:  # trusted for itself: no list is needed, but one that names it counts
+        pinned = chain[0]
+        named_by = [crl for crl in trust.revocations if crl.issuer == pinned.issuer]
+        if any(crl.get_revoked_certificate_by_serial_number(pinned.serial_number) for crl in named_by):
+            reasons.append(f"{pinned.subject.rfc4514_string()[:80]} was revoked")
     for one, issuer in pairwise(chain):
         lists = [crl for crl in trust.revocations if crl.issuer == one.issuer and _is_of(crl, issuer)]
         current = [crl for crl in lists if _is_current(crl, at)]

@@ -110,11 +110,14 @@ def seen_at(
         builder.build().verify_message(response, signature)
     except (library.VerificationError, ValueError) as error:
         return None, (f"the timestamp does not hold: {str(error)[:120]}",)
-    authority = _authority(response, found)
+    try:
+        authority = _authority(response, found)
+    except ValueError as error:  # certificates beside the signer's are in no signature
+        return None, (f"a timestamp with a certificate that is none: {str(error)[:100]}",)
     if authority is None:
         return None, ("a timestamp by nobody",)
     # The authority must have been trusted when it said so, and not have been revoked since.
-    why = distrusted(authority, trust, told, "timestamp")
+    why = distrusted(authority, trust, told, "timestamp", now)
     return (None, tuple(f"timestamp authority: {reason}" for reason in why)) if why else (told, ())
 
 

@@ -253,9 +253,11 @@ class _Reading:
         else:
             fits = self._fits(asked, mac, key, value, reasons)
         stamped, why = self._stamped(value)
-        reasons += why
         when = stamped or self.now
-        distrust = [*distrusted(certificate, self.trust, when), *self._dated(made, stamped)]
+        # A timestamp that does not hold is a doubt, even where none was needed.
+        distrust = [
+            *why, *distrusted(certificate, self.trust, when, now=self.now), *self._dated(made, stamped)
+        ]  # fmt: skip
         reasons += distrust
         weakness = [
             text for text in (macs.is_weak(key), "" if mac is None or not mac.weak else asked.mac) if text
@@ -378,13 +380,13 @@ class _Reading:
         digits, _, zone = made.replace("-", "+").partition("+")
         try:
             told = datetime.strptime(digits.partition(".")[0], _DT).replace(tzinfo=UTC)
-        except ValueError:
+            if len(zone) == 4 and zone.isascii() and zone.isdigit():
+                offset = timedelta(hours=int(zone[:2]), minutes=int(zone[2:]))
+                told += offset if "-" in made else -offset
+        except (ValueError, OverflowError):  # the year 9999, and hours west of it
             yield "a date of signing that is none"
             return
         slack = timedelta(seconds=SIGNATURE_BOUNDS.clock_skew_seconds)
-        if len(zone) == 4 and zone.isdigit():
-            offset = timedelta(hours=int(zone[:2]), minutes=int(zone[2:]))
-            told += offset if "-" in made else -offset
         if told > self.now + slack:
             yield "it says that it was made in the future"
         if stamped is not None and told > stamped + slack:
