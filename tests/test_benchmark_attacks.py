@@ -96,7 +96,7 @@ def test_a_baseline_without_answers_was_not_beaten(missing: list[list[str]], fir
         assembling.Part(Level.RECURRING, "a", worlds, answers),
         assembling.Part(Level.RECURRING, "b", small, {}),
     ]
-    made = assembling._comparisons(found, parts, [GROUPS, GROUPS], lambda _w, _s: None)
+    made = assembling._comparisons(found, parts, [GROUPS, GROUPS], 1, lambda _w, _s: None)
     assert made["primary"]["claim"] is True
     assert made["first"] is first
 
@@ -121,7 +121,7 @@ def test_rules_that_alert_beside_the_budget_are_compared_inside_of_it() -> None:
     worlds = ({"name": "site", "calibrate": 400, "simulated": True},)
     answers = {"Scanward": [objecting], AGAINST: [plain], "kNN": [plain]}
     parts = [assembling.Part(Level.RECURRING, "a", worlds, answers)]
-    made = assembling._comparisons(found, parts, [GROUPS], lambda _w, _s: None)
+    made = assembling._comparisons(found, parts, [GROUPS], 1, lambda _w, _s: None)
     (inside,) = [row for row in made["others"] if row.get("rules_included")]
     assert (made["primary"]["claim"], inside["claim"], made["first"]) == (True, False, False)
     assert (inside["level"], inside["set"], inside["against"]) == (Level.RECURRING.value, "a", AGAINST)

@@ -419,3 +419,22 @@ def test_a_group_without_a_configuration_says_what_it_needs() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["console"])
     assert ended.value.code == 2
+
+
+def test_numbers_of_thousands_of_digits_are_no_command(desk: Desk) -> None:
+    for number in ("9" * 5000, "9" * 18, "0x1", "１", "-1"):
+        assert desk.browser("max", PHYSICIST).get(f"/history/commands/{number}").status_code == 404
+        assert (
+            desk.stranger().get(f"/history/commands/{number}").status_code == 303
+        )  # to sign in, whatever it is
+
+
+@pytest.mark.parametrize("typed", ["eva", "EVA", " eva", "eva  ", "\teva"])
+@pytest.mark.parametrize("action", ["remove", "disable", "roles"])
+def test_nobody_locks_himself_out_however_he_types_his_name(desk: Desk, typed: str, action: str) -> None:
+    eva = desk.browser("eva", ADMINISTRATOR)
+    more = {"role-operator": "on"} if action == "roles" else {}
+    assert eva.form("/accounts/change", name=typed, action=action, **more).status_code == 422
+    kept = desk.accounts.get("eva")
+    assert kept is not None
+    assert ADMINISTRATOR in kept.roles

@@ -149,7 +149,7 @@ def test_everything_first_then_what_changes_and_the_clock(desk: Desk, guard: Run
             assert abs(found.of("clock")[0]["now"] - desk.console.clock()) < 60.0
             assert desk.console.hub.readers == 1
         assert desk.console.hub.readers == 0
-        assert desk.console.kept[stream.__name__] == {}
+        assert desk.console.kept[stream.__name__] == []
 
     desk.run(watch)
 

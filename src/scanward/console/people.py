@@ -58,7 +58,10 @@ async def change(request: Request) -> Response:
     name, action = fields.get("name", ""), fields.get("action", "")
     if action not in ACTIONS:
         raise RequestError("no such action", action[:32], "use the page's buttons", 422)
-    if action in _NOT_ONESELF and name.casefold() == account_of(request).name.casefold():
+    meant = await run_in_threadpool(
+        console_of(request).accounts.get, name
+    )  # as it is looked up, not as it is typed
+    if action in _NOT_ONESELF and meant is not None and meant.identifier == account_of(request).identifier:
         return await _page(
             request, problem="Another administrator does that: nobody locks himself out.", status=422
         )
