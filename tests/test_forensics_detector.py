@@ -18,7 +18,7 @@ from scanward.forensics.families import GENUINE, samples
 from scanward.forensics.making import Making, train
 from scanward.forensics.networks import Localiser, parameters, pooled
 from scanward.forensics.oneclass import OneClass
-from scanward.forensics.residuals import _by_tree, _each, copies, inner, planes
+from scanward.forensics.residuals import NOISE, _by_tree, _each, copies, inner, planes
 from scanward.forensics.training import Network
 from scanward.mammography.manifest import read_manifest
 from scanward.mammography.phantom_sets import write_phantoms
@@ -74,7 +74,7 @@ def test_brightness_is_hidden_and_structure_is_not() -> None:
     rough = picture.copy()
     rough[20:28, 20:28] = noisy(seed=1)[20:28, 20:28] + 3 * (noisy(seed=2)[20:28, 20:28] - 20_000)
     made = planes(rough, breast)
-    assert made[7, 21:27, 21:27].mean() > 0.7
+    assert made[NOISE, 21:27, 21:27].mean() > 0.7
 
 
 def test_copied_tissue_has_a_twin_and_the_tree_finds_it_too() -> None:

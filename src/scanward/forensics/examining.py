@@ -18,7 +18,7 @@ from scanward.forensics import detector_files, verdicts
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.networks import Localiser
 from scanward.forensics.oneclass import BLOCK, NUMBERS, OneClass
-from scanward.forensics.residuals import inner, planes
+from scanward.forensics.residuals import COPIES, NOISE, inner, planes
 from scanward.forensics.training import Network
 from scanward.mammography.orient import mirrored
 from scanward.mammography.pictures import Mask, Pixels
@@ -26,7 +26,6 @@ from scanward.tampering.checkpoints import hashed, marks
 from scanward.tampering.originals import Original
 
 _HOT = 0.5  # heat from which a place is spoken of
-_NOISE, _COPIES, _FINE = 7, 8, 3  # planes that words are made of
 Heat = NDArray[np.float32]
 
 
@@ -249,10 +248,10 @@ class Detector:
         rest = inner(inside) & ~hot
         if hot.sum() >= 4 and rest.sum() >= 4:
             made = planes(shown, inside)
-            noise = float(np.exp(np.median(made[_NOISE][hot]) - np.median(made[_NOISE][rest])))
+            noise = float(np.exp(np.median(made[NOISE][hot]) - np.median(made[NOISE][rest])))
             if not 0.8 < noise < 1.25:
                 words.append(f"In the hottest place the finest structure is {noise:.2g} times as strong.")
-            if float(np.percentile(made[_COPIES][hot], 25)) < -1.0:
+            if float(np.percentile(made[COPIES][hot], 25)) < -1.0:
                 words.append("Much of the hottest place has a twin elsewhere in this breast: copied tissue.")
         return tuple(words)
 

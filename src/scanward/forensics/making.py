@@ -24,8 +24,9 @@ from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.examining import Detector
 from scanward.forensics.families import CLASSICAL, GENERATOR, GENUINE, Sample, samples
 from scanward.forensics.oneclass import OneClass
+from scanward.forensics.opinions import Opinions
 from scanward.forensics.training import Network
-from scanward.forensics.verdicts import Scale, combined, curve, parted, women
+from scanward.forensics.verdicts import curve, parted, women
 from scanward.mammography.manifest import read_manifest
 from scanward.tampering.checkpoints import Run, hashed, load_run, marks
 
@@ -37,9 +38,9 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """How a detector is made. ``side`` 0: the data set's own, `SIDE` at most."""
+    """How a detector is made. ``side`` 0: the data set's own, `SIDE` at most; ``epochs`` 0: as `Network` chooses."""
 
-    epochs: int = 6
+    epochs: int = 0
     width: int = 32
     side: int = 0
     seed: int = 0
@@ -101,24 +102,21 @@ def train(
         return out
 
     learn = drawn("learn", (GENUINE, *forged))
-    network = Network(
-        epochs=making.epochs,
-        width=making.width,
-        seed=making.seed,
-        progress=lambda done, total, loss: tell(f"learning, loss {loss:.3f}", done / total),
-    ).fit(learn)
-    second = OneClass().fit(learn)
-    genuine = [s for s in learn if s.family == GENUINE]
-    scales = {"network": _scale(network, genuine), "second": _scale(second, genuine)}
+    weigh = drawn("weigh", (GENUINE, *forged))
+    opinions = Opinions(
+        Network(
+            epochs=making.epochs,
+            width=making.width,
+            seed=making.seed,
+            progress=lambda done, total, loss: tell(f"learning, loss {loss:.3f}", done / total),
+        ),
+        OneClass(),
+    ).fit_with(learn, weigh)
     del learn
 
     def numbers(shown: list[Sample]) -> list[float]:
-        return [
-            combined(network.score(s.picture, s.breast), second.score(s.picture, s.breast), scales)
-            for s in shown
-        ]
+        return [opinions.score(s.picture, s.breast) for s in shown]
 
-    weigh = drawn("weigh", (GENUINE, *forged))
     found = np.array(numbers(weigh))
     lies = np.array([s.forged for s in weigh])
     ratio = curve(list(found[~lies]), list(found[lies]))
@@ -129,7 +127,7 @@ def train(
         frame=frame,
         families=forged,
         generators={name: run.fingerprint for name, run in loaded.items()},
-        scales=scales,
+        scales=opinions.scales,
         curve=ratio,
         calibration=calibration.scores,
         counts={name: len(part) for name, part in parts.items()},
@@ -139,17 +137,13 @@ def train(
         kind=manifest.kind,
         phantom=manifest.phantom,
         seed=making.seed,
-        epochs=making.epochs,
+        epochs=opinions.network.epochs,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         scanward=__version__,
         torch=str(torch.__version__),
     )
-    return Detector(network, second, facts)
+    return Detector(opinions.network, opinions.second, facts)
 
 
 def _of(runs: Mapping[str, Run], what: Literal["patients", "pictures"]) -> set[str]:
     return {hashed_one for run in runs.values() for hashed_one in getattr(run.facts, what)}
-
-
-def _scale(method: Network | OneClass, genuine: list[Sample]) -> Scale:
-    return Scale.of([method.score(s.picture, s.breast) for s in genuine])

@@ -6,7 +6,10 @@ plane      what it is
 grey       level over the breast's median, logarithmic: how much noise belongs here depends on it
 line       second differences across and down, and of both (SRM; Fridrich and Kodovsky, IEEE TIFS 7:868, 2012)
 square     the 5 x 5 filter of the same family
-bands      differences of Gaussians, 1 - 2 and 2 - 4 px: what resampling and upsampling leave
+bands      differences of Gaussians, 0 - 1, 1 - 2, 2 - 4, 4 - 8 px, on a scale that is the same for every picture: what
+           upsampling leaves, how much fine structure there is at all, and the shapes of lesions and of the places
+           they were taken from
+coarse     level around (Gaussian of 2 px) over the breast's median
 noise      logarithm of the residual's strength around, over its median in the breast
 copies     logarithm of the distance to the most alike patch elsewhere in the breast, over its median: copied tissue
            has a twin
@@ -15,6 +18,8 @@ copies     logarithm of the distance to the most alike patch elsewhere in the br
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -22,7 +27,10 @@ from scipy import ndimage
 from scanward.mammography.pictures import Mask, Pixels
 
 Planes = NDArray[np.float32]
-PLANES = 9  # grey, four fine ones, two bands, noise, copies
+PLANES = 12  # grey, four fine ones, four bands, coarse, noise, copies
+NOISE, COPIES = 10, 11  # planes that evidence is told from
+_BANDS = (1.0, 2.0, 4.0, 8.0)  # px
+_BAND = 0.1  # of the breast's median: where bands begin to be compressed
 RIM = 2  # px inside the breast's border that are hidden, too: film and skin edges say nothing
 PATCH = 5  # px: side of the patches whose twins are looked for
 APART = 4  # px: nearer patches overlap, and are alike for that
@@ -60,13 +68,15 @@ def planes(picture: Pixels, breast: Mask) -> Planes:
     near = ndimage.binary_dilation(inside, iterations=RIM)
     grey = np.where(near, picture.astype(np.float64) / level, 1.0)
     fine = [ndimage.correlate(grey, kernel) for kernel in (*_LINES, _SQUARE)]
-    smooth = [_blurred(grey, near, sigma) for sigma in (1.0, 2.0, 4.0)]
-    bands = [smooth[0] - smooth[1], smooth[1] - smooth[2]]
+    smooth = [grey, *(_blurred(grey, near, sigma) for sigma in _BANDS)]
+    bands = [np.arcsinh((finer - coarser) / _BAND) for finer, coarser in pairwise(smooth)]
     strength = _blurred(np.abs(fine[2]), inside, 1.5)
     noise = np.log((strength + 1e-6) / (float(np.median(strength[inside])) + 1e-6))
     out = [
         np.log(np.clip(grey, 0.05, 20.0)),
-        *(_even(one, inside) for one in (*fine, *bands)),
+        *(_even(one, inside) for one in fine),
+        *bands,
+        smooth[2] - 1.0,
         np.clip(noise, -4, 4),
         copies(grey, inside),
     ]

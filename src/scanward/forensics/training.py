@@ -18,12 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scanward.forensics.baselines import usable
-from scanward.forensics.families import Sample
-from scanward.forensics.networks import STEP, Localiser
+from scanward.forensics.families import GENERATOR, Sample
+from scanward.forensics.networks import LEAST, STEP, Localiser
 from scanward.forensics.processing import CHAINS, PLAIN, processed
 from scanward.forensics.residuals import PLANES, inner, planes
 from scanward.mammography.pictures import Mask, Pixels
 
+SHOWN = 80_000  # pictures that a training shows where nothing else is asked for
+EPOCHS = (8, 60)  # passes, at the least and the most, for it
+_ALTERED = 8  # times as much as others an altered place weighs: they are few
 SEEN_THROUGH = tuple(chain for chain in CHAINS if chain != PLAIN)
 Progress = Callable[[int, int, float], None]
 """Told after each pass: how many are done, of how many, and the loss."""
@@ -34,22 +37,25 @@ class Network:
 
     Parameters
     ----------
-    epochs, width, batch, seed, rate
-        Of the training: passes over all pictures, channels, pictures a step, of all random numbers, of Adam.
+    epochs : int
+        Passes over all sources, each shown genuine and forged in one way; 0: as many as show some `SHOWN` pictures,
+        `EPOCHS` at the least and the most.
+    width, batch, seed, rate
+        Of the training: channels, pictures a step, of all random numbers, of Adam.
     chains : names
         Processings that pictures are also seen through.
     """
 
-    name = "scanward"
+    name = "network"
 
     def __init__(
         self,
         *,
-        epochs: int = 6,
+        epochs: int = 0,
         width: int = 32,
-        batch: int = 16,
+        batch: int = 32,
         seed: int = 0,
-        rate: float = 3e-3,
+        rate: float = 2e-3,
         chains: Sequence[str] = SEEN_THROUGH,
         progress: Progress = lambda done, total, loss: None,
     ) -> None:
@@ -58,9 +64,11 @@ class Network:
         self.network: Localiser | None = None
 
     def fit(self, samples: Iterable[Sample]) -> Self:
-        """Adam with a rate that rises and falls; places and pictures weighed alike for genuine and forged.
+        """Adam with a rate that rises and falls.
 
-        One thread's seed decides all: the same samples make the same network on one machine.
+        In every pass each source is shown twice, one after the other: as it is, and altered. What they share says
+        nothing, so what is learned is the difference. Half of the alterations are by generators, where there are both
+        kinds. One thread's seed decides all: the same samples make the same network on one machine.
 
         Raises
         ------
@@ -68,30 +76,32 @@ class Network:
             No genuine, or no forged picture.
         """
         taken = usable(samples)
+        sources = _Sources(taken)
         versions = [taken, [self._other(s) for s in taken]] if self.chains else [taken]
         shown = [_Shown(version) for version in versions]
         forged = torch.tensor([float(s.forged) for s in taken])
-        weight = float(forged.sum() / (len(forged) - forged.sum()))
+        epochs = self.epochs or min(max(round(SHOWN / sources.shown), EPOCHS[0]), EPOCHS[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = Localiser(self.width).train()
-            optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=1e-3)
-            steps = self.epochs * -(-len(taken) // self.batch)
+            optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=1e-2)
+            steps = epochs * -(-sources.shown // self.batch)
             falling = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=steps + 1)
-            for epoch in range(self.epochs):
+            for epoch in range(epochs):
                 total = 0.0
-                for rows in torch.split(torch.randperm(len(taken)), self.batch):
+                for rows in torch.split(sources.drawn(), self.batch):
                     version = shown[0] if len(shown) == 1 or torch.rand(()) < 0.5 else shown[1]
                     x, breast, where = version.of(rows)
                     heat, logit = network(x, breast)
-                    loss = losses(heat, logit, breast, where, forged[rows], weight)
+                    loss = losses(heat, logit, breast, where, forged[rows], sources.weight)
                     optimiser.zero_grad()
                     torch.autograd.backward(loss)
                     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                     optimiser.step()
                     falling.step()
                     total += float(loss.detach()) * len(rows)
-                self._progress(epoch + 1, self.epochs, total / len(taken))
+                self._progress(epoch + 1, epochs, total / sources.shown)
+        self.epochs = epochs
         self.network = network.eval()
         return self
 
@@ -120,13 +130,47 @@ class Network:
         return processed(sample, self.chains[int.from_bytes(key[:4], "big") % len(self.chains)], self.seed)
 
 
+class _Sources:
+    """Which pictures are the same breast: genuine, and forged in several ways."""
+
+    def __init__(self, taken: Sequence[Sample]) -> None:
+        names = {(s.patient, s.name): number for number, s in enumerate(taken)}
+        self._genuine: dict[tuple[str, str], int] = {}
+        self._forged: dict[tuple[str, str], tuple[list[int], Tensor]] = {}
+        by_name: dict[tuple[str, str], list[int]] = {}
+        for index, sample in enumerate(taken):
+            key = (sample.patient, sample.name)
+            if sample.forged:
+                by_name.setdefault(key, []).append(index)
+            else:
+                self._genuine[key] = index
+        for key, rows in by_name.items():
+            generated = torch.tensor([taken[row].family.startswith(GENERATOR) for row in rows])
+            share = float(generated.float().mean())
+            each = torch.where(generated, 0.5 / max(share, 1e-9), 0.5 / max(1 - share, 1e-9))
+            self._forged[key] = rows, each
+        self._names = list(names)
+        self.shown = len(self._genuine) + len(self._forged)
+        self.weight = len(self._forged) / len(self._genuine)
+
+    def drawn(self) -> Tensor:
+        """Rows of one pass, in a new order; what is of one source stands side by side."""
+        out: list[int] = []
+        for at in torch.randperm(len(self._names)).tolist():
+            name = self._names[at]
+            if name in self._genuine:
+                out.append(self._genuine[name])
+            if name in self._forged:
+                rows, weights = self._forged[name]
+                out.append(rows[int(torch.multinomial(weights, 1))])
+        return torch.tensor(out)
+
+
 class _Shown:
     """Samples as tensors, half precision to save memory; mirrored by chance when taken."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
-        rows = max(s.picture.shape[0] for s in samples)
-        columns = max(s.picture.shape[1] for s in samples)
-        rows, columns = rows + rows % STEP, columns + columns % STEP
+        rows, columns = (-(-max(s.picture.shape[axis] for s in samples) // LEAST) * LEAST for axis in (0, 1))
         self.x = torch.zeros((len(samples), PLANES, rows, columns), dtype=torch.float16)
         self.breast = torch.zeros((len(samples), rows // STEP, columns // STEP))
         self.where = torch.zeros_like(self.breast)
@@ -142,29 +186,28 @@ class _Shown:
         x, breast, where = self.x[rows].float(), self.breast[rows], self.where[rows]
         if torch.rand(()) < 0.5:
             x, breast, where = x.flip(2), breast.flip(1), where.flip(1)
-        return x, breast, where
+        return x.contiguous(memory_format=torch.channels_last), breast, where
 
 
 def losses(
     heat: Tensor, logit: Tensor, breast: Tensor, where: Tensor, forged: Tensor, weight: float
 ) -> Tensor:
-    """Cross-entropy of pictures, and of places in the breast (altered ones five times); genuine weigh ``weight``."""
+    """Cross-entropy of pictures, and of places in the breast (altered ones `_ALTERED` times); genuine weigh ``weight``."""
     each = 1 + (weight - 1) * (1 - forged)
     pixel = F.binary_cross_entropy_with_logits(heat, where, reduction="none")
-    pixel = (pixel * breast * (1 + 4 * where)).sum((1, 2)) / breast.sum((1, 2)).clamp_min(1)
+    pixel = pixel * breast * (1 + (_ALTERED - 1) * where)
     whole = F.binary_cross_entropy_with_logits(logit, forged, weight=each)
-    return whole + 2 * pixel.mean()
+    return whole + pixel.sum() / breast.sum().clamp_min(1)
 
 
 def evened(made: NDArray[np.float32]) -> Tensor:
-    """Planes (N, `PLANES`, r, c) with rows and columns filled up to multiples of `STEP`."""
+    """Planes (N, `PLANES`, r, c) with rows and columns filled up to multiples of `LEAST`."""
     rows, columns = made.shape[2:]
-    return F.pad(torch.from_numpy(made), (0, columns % STEP, 0, rows % STEP))
+    return F.pad(torch.from_numpy(made), (0, -columns % LEAST, 0, -rows % LEAST))
 
 
 def halved(mask: NDArray[np.bool_]) -> Tensor:
-    """Masks (N, r, c) at the map's size: 1 where at least half of a block is in it."""
-    filled = F.pad(
-        torch.from_numpy(mask.astype(np.float32)), (0, mask.shape[2] % STEP, 0, mask.shape[1] % STEP)
-    )
+    """Masks (N, r, c), filled up alike, at the map's size: 1 where at least half of a block is in it."""
+    rows, columns = mask.shape[1:]
+    filled = F.pad(torch.from_numpy(mask.astype(np.float32)), (0, -columns % LEAST, 0, -rows % LEAST))
     return (F.avg_pool2d(filled[:, None], STEP)[:, 0] >= 0.5).float()
