@@ -192,7 +192,7 @@ class _Shown:
 def losses(
     heat: Tensor, logit: Tensor, breast: Tensor, where: Tensor, forged: Tensor, weight: float
 ) -> Tensor:
-    """Cross-entropy of pictures, and of places in the breast (altered ones `_ALTERED` times); genuine weigh ``weight``."""
+    """Cross-entropy of pictures (genuine weigh ``weight``), and of places in the breast (altered ones `_ALTERED`)."""
     each = 1 + (weight - 1) * (1 - forged)
     pixel = F.binary_cross_entropy_with_logits(heat, where, reduction="none")
     pixel = pixel * breast * (1 + (_ALTERED - 1) * where)
