@@ -20,13 +20,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import ROOT, Say, figure, parser, percent, quickly, save, sayer, table
 from benchmarks.forensics_stage import Stage, ground_of, mias_stage, phantom_stage
-from scanward.forensics import training
+from scanward.forensics import oneclass, residuals, training
 from scanward.forensics.baselines import Scorer, baselines
 from scanward.forensics.evaluation import (
     Row,
@@ -39,6 +40,8 @@ from scanward.forensics.evaluation import (
 )
 from scanward.forensics.evaluation_attack import attack
 from scanward.forensics.families import GENUINE, Sample, samples
+from scanward.forensics.oneclass import OneClass
+from scanward.forensics.opinions import Opinions
 from scanward.forensics.processing import CHAINS, PLAIN
 from scanward.forensics.residuals import planes
 from scanward.forensics.training import Network
@@ -72,9 +75,12 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--size", type=int, default=64, help="rows and columns of phantoms")
     made.add_argument("--side", type=int, default=256, help="rows and columns that films are shown in")
     made.add_argument("--women", type=int, default=1000, help="phantom women of the test, two breasts each")
-    made.add_argument("--forged", type=int, default=150, help="of these, women whose pictures are forged")
-    made.add_argument("--learn", type=int, default=300, help="phantom women that detectors learn from")
-    made.add_argument("--validate", type=int, default=100, help="phantom women that thresholds are fixed on")
+    made.add_argument("--forged", type=int, default=250, help="of these, women whose pictures are forged")
+    made.add_argument("--learn", type=int, default=1500, help="phantom women that detectors learn from")
+    made.add_argument(
+        "--classical", type=int, default=2, help="classical forgeries of each picture learned from"
+    )
+    made.add_argument("--validate", type=int, default=150, help="phantom women that thresholds are fixed on")
     made.add_argument("--generator-women", type=int, default=300, help="phantom women of each generator")
     made.add_argument(
         "--steps", type=int, default=500, help="steps of the known generator; others are shorter"
@@ -92,7 +98,12 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="rows of this earlier result, of other methods on the same pictures, are kept",
     )
-    made.add_argument("--epochs", type=int, default=6, help="passes of detectors")
+    made.add_argument("--epochs", type=int, default=0, help="passes of detectors; 0: their own choice")
+    made.add_argument("--baseline-epochs", type=int, default=6, help="passes of the plain network")
+    made.add_argument(
+        "--parts", nargs="+", choices=("all", "groups"), default=["all", "groups"],
+        help="learn from all families, or without each group",
+    )  # fmt: skip
     made.add_argument("--attack-steps", type=int, default=80, help="steps of a turn of the attacker; 0: none")
     made.add_argument("--resamples", type=int, default=1000, help="bootstrap draws of whole women")
     made.add_argument("--processings", nargs="+", default=list(CHAINS), help="what pictures go through")
@@ -100,35 +111,53 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--folder", type=Path, default=FOLDER, help="where phantoms and generators are kept")
     arguments = made.parse_args(argv)
     quickly(
-        arguments, women=8, forged=6, learn=8, validate=4, generator_women=6, steps=2, epochs=1, attack_steps=2,
-        resamples=50, processings=["none", "jpeg-90"], groups=["copy-move"], size=32, side=64,
+        arguments, women=8, forged=6, learn=8, validate=4, generator_women=6, steps=2, epochs=1, baseline_epochs=1,
+        attack_steps=2, resamples=50, processings=["none", "jpeg-90"], groups=["copy-move"], size=32, side=64,
         folder=arguments.folder / "quick",
     )  # fmt: skip
     return arguments
 
 
-def _remembering() -> None:
+def _remembering(folder: Path) -> None:
     """Let the detector's planes be computed once for each picture: they cost more than its network, and every training
-    and scoring here asks for the same ones.
+    and scoring here asks for the same ones. Kept in ``folder``, where another process finds them, too.
     """
-    known: dict[bytes, Any] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = hashlib.sha256(Path(residuals.__file__).read_bytes()).hexdigest()[:8]
 
     def remembered(picture: Any, breast: Any) -> Any:
-        key = hashlib.sha256(picture.tobytes() + breast.tobytes()).digest()
-        if key not in known:
-            known[key] = planes(picture, breast).astype(np.float16)
-        return known[key].astype(np.float32)
+        path = folder / f"{kind}-{hashlib.sha256(picture.tobytes() + breast.tobytes()).hexdigest()[:32]}.npy"
+        try:
+            return np.load(path).astype(np.float32)
+        except (OSError, ValueError, EOFError):
+            made = planes(picture, breast).astype(np.float16)
+        with NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+            np.save(part, made)
+        Path(part.name).replace(path)
+        return made.astype(np.float32)
 
-    training.planes = remembered
+    training.planes = oneclass.planes = remembered
 
 
-def methods(arguments: argparse.Namespace) -> dict[str, Callable[[], Scorer]]:
+def methods(arguments: argparse.Namespace, say: Say) -> dict[str, Callable[[], Scorer]]:
     """What is compared, each made anew for every training."""
-    made: dict[str, Callable[[], Scorer]] = {Network.name: lambda: Network(epochs=arguments.epochs)}
-    for index, one in enumerate(baselines(epochs=arguments.epochs)):
-        made[one.name] = lambda index=index: baselines(epochs=arguments.epochs)[index]  # type: ignore[misc]
+
+    def tell(done: int, total: int, loss: float) -> None:
+        say(f"pass {done} of {total}: loss {loss:.3f}")
+
+    made: dict[str, Callable[[], Scorer]] = {
+        Opinions.name: lambda: Opinions(Network(epochs=arguments.epochs, progress=tell), OneClass())
+    }
+    passes = arguments.baseline_epochs
+    for index, one in enumerate(baselines(epochs=passes)):
+        made[one.name] = lambda index=index: baselines(epochs=passes)[index]  # type: ignore[misc]
     chosen = arguments.methods or list(made)
     return {name: make for name, make in made.items() if name in chosen}
+
+
+def _opinions(method: Scorer) -> list[Scorer]:
+    """The method, and each of its parts that says something by itself."""
+    return [method, method.network, method.second] if isinstance(method, Opinions) else [method]
 
 
 def added(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,14 +165,17 @@ def added(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("kind", "false_alarms", "genuine", "women", "learned_from", "generators"):
         if told[key] != before[key]:
             raise ValueError(f"the earlier result is of other pictures: {key} differs")
-    here = {row["method"] for row in told["rows"]}
-    kept = [row for row in before["rows"] if row["method"] not in here]
-    apart = [*before.get("apart", []), ", ".join(sorted(here))]
+    rows = {_key(row): row for row in (*before["rows"], *told["rows"])}
+    apart = [*before.get("apart", []), ", ".join(sorted({row["method"] for row in told["rows"]}))]
     return told | {
-        "rows": [*kept, *told["rows"]],
+        "rows": list(rows.values()),
         "attack": [*before["attack"], *told["attack"]],
         "apart": apart,
     }
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["method"], row["family"], row["processing"], row["unseen"]
 
 
 def _public(words: Sequence[str]) -> list[str]:
@@ -162,7 +194,7 @@ def run(
 ) -> dict[str, Any]:
     """Train, score, tell."""
     say = sayer()
-    _remembering()
+    _remembering(arguments.folder / "planes")
     stage = mias_stage(arguments, say) if arguments.mias else phantom_stage(arguments, say)
     generators = [f"generator:{name}" for name in stage.runs]
     learned = [KNOWN, *CLASSICAL]
@@ -170,7 +202,7 @@ def run(
     train = list(
         samples(
             stage.data["learn"], [GENUINE, *learned], 1, runs=stage.runs, size=stage.size,
-            patients=stage.women["learn"], seen_ok=True,
+            patients=stage.women["learn"], seen_ok=True, classical=arguments.classical,
         )
     )  # fmt: skip
     validation = _drawn(stage, "validate", [GENUINE, *learned])
@@ -198,15 +230,13 @@ def run(
         if done is not None:
             done(told())  # what was measured stays when a later one is interrupted
 
-    for name, make in methods(arguments).items():
+    for name, make in methods(arguments, say).items() if "all" in arguments.parts else ():
         fitted = _fitted(make(), train, validation)
         say(f"{name}: learned")
-        heat = getattr(fitted, "heat", None)
-        regions = None
-        if heat is not None:
-            level = heat_threshold(heat, validation)
-            regions = regions_of(heat, forged, level, resamples=arguments.resamples)
-        rows += _rows(fitted, [*test, *forged], every, learned, alarms, arguments, regions=regions)
+        regions = _places(fitted, validation, forged, arguments)
+        for one in _opinions(fitted):
+            where = regions if hasattr(one, "heat") else None
+            rows += _rows(one, [*test, *forged], every, learned, alarms, arguments, regions=where)
         say(f"{name}: scored")
         tell()
         for processing in arguments.processings:
@@ -216,29 +246,38 @@ def run(
             shown = [s for s in shown if s.family in (GENUINE, *generators, *CLASSICAL)]
             rows += _rows(fitted, shown, every, learned, alarms, arguments, processing)
         say(f"{name}: processed")
+        tell()
         if arguments.attack_steps and not attacked:
             attacked.append(_attacked(fitted, stage, train, test, arguments, say))
-        for group in arguments.groups:
-            out = GROUPS[group]
-            kept = [s for s in train if s.family not in out]
-            without = _fitted(make(), kept, [s for s in validation if s.family not in out])
+            tell()
+        gc.collect()
+    for group in arguments.groups if "groups" in arguments.parts else ():
+        out = GROUPS[group]
+        known = [f for f in learned if f not in out]
+        kept, others = ([s for s in part if s.family not in out] for part in (train, validation))
+        for name, make in methods(arguments, say).items():
+            without = _fitted(make(), kept, others)
             left = [*test, *(s for s in forged if s.family in out)]
-            regions = None
-            if heat is not None:
-                again = without.heat  # type: ignore[attr-defined]
-                level = heat_threshold(again, [s for s in validation if s.family not in out])
-                regions = regions_of(again, left, level, resamples=arguments.resamples)
-            known = [f for f in learned if f not in out]
-            rows += [
-                r
-                for r in _rows(without, left, out, known, alarms, arguments, regions=regions)
-                if r.family != "all forged"
-            ]
+            regions = _places(without, others, left, arguments)
+            for one in _opinions(without):
+                where = regions if hasattr(one, "heat") else None
+                found = _rows(one, left, out, known, alarms, arguments, regions=where)
+                rows += [r for r in found if r.family != "all forged"]
             say(f"{name}: without {group}")
             tell()
         gc.collect()
         tell()
     return told()
+
+
+def _places(
+    method: Scorer, validation: Sequence[Sample], shown: Sequence[Sample], arguments: argparse.Namespace
+) -> Mapping[str, Any] | None:
+    """How well it says where; None of a method that does not."""
+    heat = getattr(method, "heat", None)
+    if heat is None:
+        return None
+    return regions_of(heat, shown, heat_threshold(heat, validation), resamples=arguments.resamples)
 
 
 def _drawn(stage: Stage, part: str, families: Sequence[str]) -> list[Sample]:
@@ -332,12 +371,12 @@ def report(told: dict[str, Any]) -> str:
         f"95 % by woman; *Pd* is the share found where {share} of genuine pictures are alarmed at. `unseen`: in no "
         "training of that method (a classical family: in a training of its own, without its group)."
     ]
-    if told["options"].get("runs"):
+    if told.get("options", {}).get("runs"):
         out.append("The generators were trained beforehand (`--runs`), on women of no other part.")
     out += [
         f"Measured by a process of its own, on the same pictures: {who}." for who in told.get("apart", [])
     ]
-    known = [r for r in rows if r.method == Network.name and r.family == KNOWN and r.processing == PLAIN]
+    known = [r for r in rows if r.method == Opinions.name and r.family == KNOWN and r.processing == PLAIN]
     if known and known[0].auc.value is not None:
         reached = "reached" if known[0].auc.value >= AIM else "not reached"
         out.append(f"AUC {AIM:g} on the known generator was aimed at: {reached}.")

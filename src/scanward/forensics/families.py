@@ -91,6 +91,7 @@ def samples(
     patients: Collection[str] | None = None,
     size: Size | None = None,
     seen_ok: bool = False,
+    classical: int | None = None,
 ) -> Iterator[Sample]:
     """Pictures of a data set, each once in every family, picture by picture, in the manifest's order.
 
@@ -113,6 +114,8 @@ def samples(
         Resample every picture, genuine and altered, into this frame (aspect kept). None: its own size.
     seen_ok : bool
         Let generators alter women whom they were trained on: for a detector's training part, never for a test.
+    classical : int, optional
+        So many of the classical families of each picture, drawn by its name: more women in the same time. None: all.
 
     Raises
     ------
@@ -130,7 +133,21 @@ def samples(
     loaded = loaded_runs(families, runs or {})
     if not seen_ok:
         check_unseen(images, loaded)
-    return _drawn(data, images, tuple(families), seed, loaded, size, manifest.phantom)
+    return _drawn(data, images, _each(families, seed, classical), seed, loaded, size, manifest.phantom)
+
+
+def _each(families: Sequence[str], seed: int, classical: int | None) -> Callable[[str], tuple[str, ...]]:
+    """Which families are made of the picture of a name."""
+    few = [family for family in families if family in CLASSICAL]
+    if classical is None or classical >= len(few):
+        return lambda name: tuple(families)
+
+    def chosen_of(name: str) -> tuple[str, ...]:
+        key = hashlib.sha256(f"{seed}\0families\0{name}".encode()).digest()[:8]
+        taken = np.random.default_rng(int.from_bytes(key, "big")).permutation(len(few))[:classical]
+        return tuple(f for f in families if f not in few or few.index(f) in taken)
+
+    return chosen_of
 
 
 def loaded_runs(families: Iterable[str], runs: Mapping[str, Path | Run]) -> dict[str, Run]:
@@ -229,7 +246,7 @@ class _Opened:
 def _drawn(
     data: Path,
     images: list[Image],
-    families: tuple[str, ...],
+    families: Callable[[str], tuple[str, ...]],
     seed: int,
     runs: Mapping[str, Run],
     size: Size | None,
@@ -238,7 +255,7 @@ def _drawn(
     for index, image in enumerate(images):
         original = _read(data, image, phantom)
         reference = _saved(original.stored, original.unit)
-        for family in families:
+        for family in families(image.name):
             key = hashlib.sha256(f"{family}\0{image.name}".encode()).digest()[:8]
             random = np.random.default_rng([seed, int.from_bytes(key, "big")])
             opened = _Opened(data, images, index, original, runs, seed, random, phantom)
