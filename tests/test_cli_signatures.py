@@ -76,7 +76,7 @@ def test_a_failure_leaves_the_file_as_it_was(desk: Desk, monkeypatch: pytest.Mon
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scanward.signatures.signing.os.fsync", full)
+    monkeypatch.setattr("scanward.signatures.files.os.fsync", full)
     result = desk.sign(path)
     assert result.exit_code == 2
     assert "No space left" in result.stderr

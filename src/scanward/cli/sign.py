@@ -82,25 +82,22 @@ def sign_command(
       scanward sign study/ --key ct1.key --cert ct1.pem
       scanward sign image.dcm --key ct1.key --cert ct1.pem --profile creator --out signed.dcm
     """
-    from scanward.signatures import sign_file
+    from scanward.signatures import sign_files
+    from scanward.signatures.files import DRAFT
 
     signer = _signer(key, certificate, profile, mac, timestamp)
-    work, left = found_in(files)
+    work, left = found_in(files, but=DRAFT)
+    if out is None:  # one file by two names is signed once
+        work = list({path.resolve(): path for path in reversed(work)}.values())[::-1]
     targets = _targets(files, work, out)
     done: list[dict[str, str]] = []
     failed: list[ScanwardError] = []
     with progress("signing", total=len(work)) as step:
-        for path, target in zip(work, targets, strict=True):
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                sign_file(path, signer, target)
+        for path, target, error in sign_files(zip(work, targets, strict=True), signer):
+            if error is None:
                 done.append({"file": str(path), "signed": str(target)})
-            except ScanwardError as error:
+            else:
                 failed.append(error)
-            except OSError as error:
-                failed.append(
-                    InputError(f"cannot be written ({error.strerror})", str(target), "check the folder")
-                )
             step()
     if as_json:
         print_json({"signed": done, "failed": [one.as_json() for one in failed], "left": left})
@@ -134,8 +131,10 @@ def _signer(key: Path, certificate: Path, profile: str, mac: str, timestamp: str
     return Signer.load(key, certificate, password=asked, profile=profile, mac=mac, timestamps=stamps)
 
 
-def found_in(paths: Sequence[Path]) -> tuple[list[Path], int]:
+def found_in(paths: Sequence[Path], *, but: str | None = None) -> tuple[list[Path], int]:
     """Files as they are named, and the DICOM files of folders in order; how many others lie there.
+
+    ``but``: names in folders that begin so are others, too.
 
     InputError for a path that is not there.
     """
@@ -147,7 +146,7 @@ def found_in(paths: Sequence[Path]) -> tuple[list[Path], int]:
             found.append(path)
             continue
         for one in _files(path):
-            if _is_dicom(one):
+            if not (but and one.name.startswith(but)) and _is_dicom(one):
                 found.append(one)
             else:
                 left += 1

@@ -6,7 +6,8 @@ Stands alone: bytes in, bytes or a report out; no picture is decoded.
 from scanward.signatures.certificates import Trust
 from scanward.signatures.profiles import PROFILES, USUAL, Coverage
 from scanward.signatures.report import Fits, Genuineness, Report, Signature
-from scanward.signatures.signing import Signer, sign_bytes, sign_file
+from scanward.signatures.signing import Signer, sign_bytes
+from scanward.signatures.signing_files import sign_file, sign_files
 from scanward.signatures.timestamps import TimestampAuthority
 from scanward.signatures.verifying import verify_bytes, verify_file
 
@@ -23,6 +24,7 @@ __all__ = [
     "Trust",
     "sign_bytes",
     "sign_file",
+    "sign_files",
     "verify_bytes",
     "verify_file",
 ]

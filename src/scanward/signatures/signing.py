@@ -6,10 +6,7 @@ spliced and deflated anew.
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
-import tempfile
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scanward.config import SIGNATURE_BOUNDS
-from scanward.errors import DecodeError, InputError, KeyFileError, SettingsError
+from scanward.errors import DecodeError, KeyFileError, SettingsError
 from scanward.signatures import macs, pixels
 from scanward.signatures.certificates import certificates_in, key_of
 from scanward.signatures.elements import (
@@ -35,6 +32,7 @@ from scanward.signatures.elements import (
     parse,
 )
 from scanward.signatures.encoding import DIGITAL_SIGNATURES, MAC_PARAMETERS, stream
+from scanward.signatures.files import Piece
 from scanward.signatures.profiles import PROFILES, chosen
 
 CERTIFICATE_TYPE: Final = b"X509_1993_SIG"
@@ -108,10 +106,16 @@ def sign_bytes(data: bytes | memoryview, signer: Signer, *, at: datetime | None 
     return b"".join(pieces(data, signer, at=at))
 
 
-def pieces(
-    data: bytes | memoryview, signer: Signer, *, at: datetime | None = None
-) -> list[bytes | memoryview]:
+def pieces(data: bytes | memoryview, signer: Signer, *, at: datetime | None = None) -> list[Piece]:
     """The same in slices of the file and what is new between them, for who writes it at once."""
+    first, rest = begun(data, signer, at)
+    return first + rest()
+
+
+def begun(
+    data: bytes | memoryview, signer: Signer, at: datetime | None
+) -> tuple[list[Piece], Callable[[], list[Piece]]]:
+    """What stands before the signatures, and who signs and gives the rest: it can be written before it is hashed."""
     parsed = parse(data)
     if wrong := pixels.mislabelled(parsed):
         raise DecodeError(wrong, "pixel data", "nobody could verify it: write it anew")
@@ -129,12 +133,41 @@ def pieces(
             (pixels.LENGTHS, b"LO", pixels.lengths(parsed, elements)),
         ]
     mac = macs.MACS[signer.mac]
-    digest = macs.digest(mac)
-    for piece in stream(parsed, elements):
-        digest.update(piece)
-    digest.update(_Writer(Syntax.of(EXPLICIT_LITTLE)).elements(told + ours))
-    made = macs.sign(signer.key, mac, digest.digest())
-    told += [
+    parameters = here.item(
+        [
+            (0x04000005, b"US", number),
+            (0x04000010, b"UI", _even(_calculated(parsed.syntax).encode(), b"\0")),
+            (0x04000015, b"CS", _even(mac.word.encode(), b" ")),
+            (0x04000020, b"AT", [one.tag for one in elements]),
+        ]
+    )
+    whole, before, after = (
+        parsed.data,
+        _Place.of(parsed, MAC_PARAMETERS),
+        _Place.of(parsed, DIGITAL_SIGNATURES),
+    )
+    first: list[Piece] = [
+        whole[: before.start], *before.grown(parameters, here), whole[before.end : after.start]
+    ]  # fmt: skip
+
+    def rest() -> list[Piece]:
+        digest = macs.digest(mac)
+        for piece in stream(parsed, elements):
+            digest.update(piece)
+        digest.update(_Writer(Syntax.of(EXPLICIT_LITTLE)).elements(told + ours))
+        made = here.item(told + _proof(signer, mac, digest.digest()) + ours)
+        return [*after.grown(made, here), whole[after.end :]]
+
+    head: Piece = parsed.file[: parsed.offset]
+    if parsed.syntax.deflated:
+        return [head], lambda: [_deflated(first + rest())]
+    return [head, *first], rest
+
+
+def _proof(signer: Signer, mac: macs.Mac, digested: bytes) -> list[Plain]:
+    """Certificate and signature, and a timestamp of who has an authority for it."""
+    made = macs.sign(signer.key, mac, digested)
+    told: list[Plain] = [
         (0x04000115, b"OB", _even(signer.certificate.public_bytes(Encoding.DER), b"\0")),
         (0x04000120, b"OB", _even(made, b"\0")),
     ]
@@ -143,75 +176,12 @@ def pieces(
             (0x04000305, b"CS", b"CMS_TSP "),
             (0x04000310, b"OB", _even(signer.timestamps(made), b"\0")),
         ]
-    parameters: list[Plain] = [
-        (0x04000005, b"US", number),
-        (0x04000010, b"UI", _even(_calculated(parsed.syntax).encode(), b"\0")),
-        (0x04000015, b"CS", _even(mac.word.encode(), b" ")),
-        (0x04000020, b"AT", [one.tag for one in elements]),
-    ]
-    spliced = _spliced(
-        parsed, [(MAC_PARAMETERS, here.item(parameters)), (DIGITAL_SIGNATURES, here.item(told + ours))], here
-    )
-    head: list[bytes | memoryview] = [parsed.file[: parsed.offset]]
-    if not parsed.syntax.deflated:
-        return head + spliced
+    return told
+
+
+def _deflated(spliced: Sequence[Piece]) -> bytes:
     engine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = b"".join(engine.compress(piece) for piece in spliced) + engine.flush()
-    return [*head, _even(packed, b"\0")]
-
-
-def sign_file(path: Path, signer: Signer, out: Path | None = None, *, at: datetime | None = None) -> Path:
-    """Sign a file; without ``out`` in place. The new file is whole and on the disk before it takes its name.
-
-    InputError when a file cannot be read or written; else as `sign_bytes`, with the file's name.
-    """
-    target, data = out or path, whole(path)
-    try:
-        made = pieces(data, signer, at=at)
-    except (DecodeError, SettingsError) as error:
-        raise type(error)(error.what, f"{path}: {error.where}", error.todo) from error
-    try:
-        _replace(target, made, like=path)
-    except OSError as error:
-        raise InputError(f"cannot be written ({error.strerror})", str(target), "check the folder") from error
-    return target
-
-
-def whole(path: Path) -> bytes:
-    """All of a file. InputError when it cannot be read, is too long, or no plain file: a pipe might never end."""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as stream_:
-            if not stat.S_ISREG(os.fstat(stream_.fileno()).st_mode):
-                raise InputError("no plain file", str(path), "give a file")
-            if os.fstat(stream_.fileno()).st_size > SIGNATURE_BOUNDS.file_bytes:
-                raise InputError(
-                    f"more than {SIGNATURE_BOUNDS.file_bytes} bytes", str(path), "give smaller files"
-                )
-            return stream_.readall()
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", str(path), "check the path") from error
-
-
-def _replace(target: Path, made: Sequence[bytes | memoryview], like: Path) -> None:
-    if target.is_symlink():
-        target = target.resolve()
-    mode = (target if target.exists() else like).stat().st_mode & 0o7777
-    number, name = tempfile.mkstemp(prefix=".signing-", dir=target.parent)
-    try:
-        with os.fdopen(number, "wb") as stream_:
-            stream_.writelines(made)
-            stream_.flush()
-            os.fsync(stream_.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return _even(b"".join(engine.compress(piece) for piece in spliced) + engine.flush(), b"\0")
 
 
 # --- what is new
@@ -279,23 +249,28 @@ class _Writer:
         return struct.pack(self._order + "HHI", 0xFFFE, 0xE000, len(inner)) + inner
 
 
-def _spliced(parsed: Parsed, added: Sequence[tuple[int, bytes]], here: _Writer) -> list[bytes | memoryview]:
-    """The data set with an item more at the end of each of these sequences; ``added`` in the order of tags."""
-    out: list[bytes | memoryview] = []
-    at, data = 0, parsed.data
-    for tag, item in added:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a sequence of signatures stands, data[start:end], or is to stand: then start is end."""
+
+    tag: int
+    start: int
+    body: memoryview
+    end: int
+
+    @classmethod
+    def of(cls, parsed: Parsed, tag: int) -> _Place:
         there = parsed.find(tag)
         if there is None:
-            place = next((one.start for one in parsed.elements if one.tag > tag), len(data))
-            out += [data[at:place], here.header(tag, b"SQ", len(item)), item]
-            at = place
-            continue
+            at = next((one.start for one in parsed.elements if one.tag > tag), len(parsed.data))
+            return cls(tag, at, parsed.data[:0], at)
         if there.items is None or there.vr != b"SQ":
             raise DecodeError("signatures that are no sequence", "data set", "remove them first")
-        body = data[there.value : there.value_end]
-        if len(body) + len(item) >= UNDEFINED:
+        return cls(tag, there.start, parsed.data[there.value : there.value_end], there.end)
+
+    def grown(self, item: bytes, here: _Writer) -> list[Piece]:
+        """The sequence with an item more at its end."""
+        length = len(self.body) + len(item)
+        if length >= UNDEFINED:
             raise DecodeError("signatures longer than a sequence can be", "data set", "remove some")
-        out += [data[at : there.start], here.header(tag, b"SQ", len(body) + len(item)), body, item]
-        at = there.end
-    out.append(data[at:])
-    return out
+        return [here.header(self.tag, b"SQ", length), self.body, item]

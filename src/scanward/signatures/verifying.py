@@ -42,9 +42,10 @@ from scanward.signatures.encoding import (
     signable,
     stream,
 )
+from scanward.signatures.files import content
 from scanward.signatures.profiles import SOP_CLASS, SOP_INSTANCE
 from scanward.signatures.report import Fits, Genuineness, Report, Signature
-from scanward.signatures.signing import CERTIFICATE_TYPE, whole
+from scanward.signatures.signing import CERTIFICATE_TYPE
 
 _DT: Final = "%Y%m%d%H%M%S"
 _MOST_AMBIGUOUS: Final = 2  # tries with other VRs, of a signature over a file that has none
@@ -62,7 +63,8 @@ class _Wrong(Exception):
 
 def verify_file(path: Path, trust: Trust, *, at: datetime | None = None) -> Report:
     """As `verify_bytes`. InputError when the file cannot be read."""
-    return verify_bytes(whole(path), trust, at=at)
+    with content(path) as data:
+        return verify_bytes(data, trust, at=at)
 
 
 def verify_bytes(data: bytes | memoryview, trust: Trust, *, at: datetime | None = None) -> Report:
