@@ -329,9 +329,9 @@ def report(told: dict[str, Any]) -> str:
         [
             f"Medians of {told['options']['rounds']} rounds; ratios with the least and the largest of a round. Ours in "
             f"one warm process, each file on the disk (fsync) before it takes its name, {AT_ONCE} of the folder at "
-            "once, else one after the other; dcmsign as it is, one process a file, one after the other, not waiting for the "
-            "disk, unless a row says otherwise. RSA 2048 with SHA-256. At least dcmsign's speed on large files and on "
-            f"folders: {'reached' if reached else 'not reached'}.",
+            "once, else one after the other; dcmsign as it is, one process a file, one after the other, not waiting "
+            "for the disk, unless a row says otherwise. RSA 2048 with SHA-256. At least dcmsign's speed on large "
+            f"files and on folders: {'reached' if reached else 'not reached'}.",
             table(head, rows),
             f"Random single changes of signed files: {changes['changes']:,}, of which {changes['same_file']:,} "
             f"gave the same bytes. Found: {words}. Called genuine although pydicom reads something else in a signed "
