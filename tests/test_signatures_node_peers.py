@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -37,7 +38,8 @@ from _archive import (
     sent,
     storescp,
 )
-from _dicom import LOCAL, free_port, program, running
+from _dicom import LOCAL, free_port, program, running, storescu
+from scanward.cli.main import cli
 from scanward.signatures import Signer, Trust, sign_bytes, verify_bytes
 from scanward.signatures.node import Node
 from scanward.signatures.node_settings import NodeSettings, OnDoubt, peer_of, tls_of
@@ -49,9 +51,13 @@ SYNTAXES = (EXPLICIT, IMPLICIT, BIG, RLE, JPEG2000, DEFLATED)
 
 
 def _certificate(
-    name: str, issuer: tuple[x509.Certificate, rsa.RSAPrivateKey] | None = None
+    name: str,
+    issuer: tuple[x509.Certificate, rsa.RSAPrivateKey] | None = None,
+    *,
+    ca: bool | None = None,
 ) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
-    """A certificate for ``name``, of an authority when no issuer is given."""
+    """A certificate for ``name``, of an authority when no issuer is given or ``ca`` says so."""
+    ca = issuer is None if ca is None else ca
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -63,18 +69,18 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=90))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(
                 digital_signature=True,
                 content_commitment=True,
-                key_encipherment=issuer is not None,
+                key_encipherment=not ca,
                 data_encipherment=False,
                 key_agreement=False,
-                key_cert_sign=issuer is None,
-                crl_sign=issuer is None,
+                key_cert_sign=ca,
+                crl_sign=ca,
                 encipher_only=False,
                 decipher_only=False,
             ),
@@ -230,6 +236,54 @@ def test_a_stranger_s_signature_is_not_trusted_and_a_quarantine_keeps_it(pki: Pa
     assert json.loads(kept.with_suffix(".json").read_text())["found"] == "untrusted"
 
 
+def test_what_has_to_be_signed_is_asked_as_of_scanward_verify(pki: Path, tmp_path: Path) -> None:
+    """What a creator signs leaves the patient out: by default that is not enough."""
+    path, whole = tmp_path / "creator.dcm", tmp_path / "base.dcm"
+    keys = (pki / "ct1.key", pki / "ct1.pem")
+    path.write_bytes(sign_bytes(picture(number=1), Signer.load(*keys, profile="creator")))
+    whole.write_bytes(sign_bytes(picture(number=2), Signer.load(*keys)))
+    asked = {
+        (): (False, True),
+        ("uids", "pixels"): (True, True),
+        ("uids", "pixels", "0010,0010"): (False, True),
+        ("patient", "0018,1030"): (False, False),  # required, and in neither
+    }
+    for words, passes in asked.items():
+        require = [part for word in words for part in ("--require", word)]
+        with (
+            storescp(tmp_path / "-".join(("pacs", *words))) as pacs,
+            node(*_verifying(pki, f"PACS@{LOCAL}:{pacs.port}", *require)) as check,
+        ):
+            found = [storescu(check.port, one, called="CHECK").returncode == 0 for one in (path, whole)]
+            check.end()
+        assert tuple(found) == passes, words
+        said = [event["found"] for event in check.events if "found" in event]
+        assert said == ["genuine" if one else "partial" for one in passes]
+        command = ["verify", "--trust", pki / "ca.pem", *require]
+        for one, good in zip((path, whole), passes, strict=True):
+            status = CliRunner().invoke(cli, [str(word) for word in (*command, one)]).exit_code
+            assert status == (0 if good else 4)
+
+
+def test_a_chain_through_an_intermediate_of_the_site(pki: Path, tmp_path: Path) -> None:
+    root = _certificate("Root CA")
+    between = _certificate("Department CA", root, ca=True)
+    own, key = _certificate("ct2.example.org", between)
+    pem = serialization.Encoding.PEM
+    for name, one in (("root", root[0]), ("between", between[0])):
+        (tmp_path / f"{name}.pem").write_bytes(one.public_bytes(pem))
+    file = sign_bytes(picture(), Signer(key, own))
+    trust = ("--trust", str(tmp_path / "root.pem"), "--title", "CHECK", "--caller", "SENDER")
+    with storescp(tmp_path / "pacs") as pacs:
+        onward = ("--verify", *trust, "--next", f"PACS@{LOCAL}:{pacs.port}")
+        for more, status in (((), 0x0124), (("--intermediate", str(tmp_path / "between.pem")), 0)):
+            with node(*onward, *more) as check:
+                reply = sent(Peer(LOCAL, check.port, "CHECK"), file).reply
+                check.end()
+            assert reply is not None
+            assert reply.status == status
+
+
 def test_no_second_name_hides_behind_a_signature(pki: Path) -> None:
     signer = Signer.load(pki / "ct1.key", pki / "ct1.pem")
     trust = Trust.load(pki / "ca.pem")
@@ -320,6 +374,8 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("--sign",), "a key and its certificate"),
         (("--sign", "--key", "k", "--cert", "c", "--trust", "t"), "--trust has no use with --sign"),
         (("--sign", "--key", "k", "--cert", "c", "--on-doubt", "flag"), "no doubts"),
+        (("--sign", "--key", "k", "--cert", "c", "--require", "uids"), "--require has no use with --sign"),
+        (("--sign", "--key", "k", "--cert", "c", "--intermediate", "t"), "--intermediate has no use"),
         (("--verify",), "nobody is trusted"),
         (("--verify", "--trust", "t", "--key", "k"), "--key has no use with --verify"),
         (("--verify", "--trust", "t", "--cert", "k"), "--cert has no use with --verify"),
@@ -332,10 +388,6 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_options_that_make_no_sense_are_refused(arguments: tuple[str, ...], what: str) -> None:
-    from click.testing import CliRunner
-
-    from scanward.cli.main import cli
-
     given = ["node", "--caller", "A", "--next", f"PACS@{LOCAL}:104", *arguments]
     done = CliRunner().invoke(cli, given)
     assert done.exit_code == 2, done.output

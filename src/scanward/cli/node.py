@@ -42,7 +42,21 @@ _PATH = click.Path(path_type=Path)
 @click.option("--mac", default="SHA256", show_default=True, help="Hash of the signature (--sign).")
 @click.option("--trust", multiple=True, type=_PATH, help="Certificates of authorities (--verify).")
 @click.option(
+    "--intermediate",
+    "intermediates",
+    multiple=True,
+    type=_PATH,
+    help="Certificates between signers and authorities (--verify).",
+)
+@click.option(
     "--crl", multiple=True, type=_PATH, help="Revocation lists (--verify). Changed files are read again."
+)
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="WHAT",
+    help="What has to be signed (--verify): patient, uids, pixels, everything, or gggg,eeee; repeatable.  "
+    "[default: patient, uids, pixels]",
 )
 @click.option(
     "--on-doubt",
@@ -147,10 +161,10 @@ def _work(mode: str | None, options: Mapping[str, Any]) -> tuple[Work, Quarantin
 
     if mode is None:
         raise SettingsError("what is the node to do?", "--sign or --verify", "give one of them")
-    others = ("trust", "crl", "quarantine") if mode == "sign" else ("key", "certificate")
-    for name in others:
+    of_verifying = ("trust", "intermediates", "crl", "require", "quarantine")
+    for name in of_verifying if mode == "sign" else ("key", "certificate"):
         if options[name]:
-            option = "--cert" if name == "certificate" else f"--{name}"
+            option = {"certificate": "--cert", "intermediates": "--intermediate"}.get(name, f"--{name}")
             raise SettingsError(f"{option} has no use with --{mode}", option, "leave it out")
     if mode == "sign":
         if options["on_doubt"] != "refuse":
@@ -164,11 +178,15 @@ def _work(mode: str | None, options: Mapping[str, Any]) -> tuple[Work, Quarantin
     if (on_doubt is OnDoubt.QUARANTINE) != (options["quarantine"] is not None):
         todo = "give --on-doubt quarantine --quarantine FOLDER"
         raise SettingsError("a quarantine needs both", "--quarantine", todo)
-    from scanward.signatures import Trust, verify_bytes
+    from scanward.cli.verify import trust_of
+    from scanward.signatures import verify_bytes
     from scanward.signatures.node_fresh import Fresh
 
-    authorities, lists = tuple(options["trust"]), tuple(options["crl"])
-    trust = Fresh((*authorities, *lists), lambda: Trust.load(authorities, revoked=lists))
+    authorities, lists, between = (tuple(options[name]) for name in ("trust", "crl", "intermediates"))
+    trust = Fresh(
+        (*authorities, *lists, *between),
+        lambda: trust_of(authorities, lists, between, options["require"]),
+    )
     quarantine = Quarantine(options["quarantine"]) if options["quarantine"] is not None else None
     return verifying(lambda file: verify_bytes(file, trust()), on_doubt), quarantine
 

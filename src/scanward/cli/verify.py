@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from scanward.cli.output import escape, note, print_json, print_table, progress
 from scanward.cli.sign import found_in
 
 if TYPE_CHECKING:
-    from scanward.signatures import Report
+    from scanward.signatures import Report, Trust
 
 # Exit status by what was found; the least of all files counts.
 STATUS = {"altered": 3, "malformed": 3, "untrusted": 4, "weak": 4, "partial": 4, "unsigned": 5}
@@ -77,10 +78,9 @@ def verify_command(
       scanward verify image.dcm --trust site-ca.pem --crl site-ca.crl --json
       scanward verify creator.dcm --trust vendor-ca.pem --require uids --require pixels
     """
-    from scanward.signatures import USUAL, Coverage, Trust, verify_file
+    from scanward.signatures import verify_file
 
-    required = Coverage.of(require) if require else USUAL
-    trust = Trust.load(authorities, revoked=lists, intermediates=intermediates, required=required)
+    trust = trust_of(authorities, lists, intermediates, require)
     work, left = found_in(files)
     found: list[tuple[Path, Report]] = []
     with progress("verifying", total=len(work)) as step:
@@ -96,6 +96,16 @@ def verify_command(
     if not found:
         note("no DICOM file was found")
     context.exit(min((STATUS[word] for word in counts if word in STATUS), default=0 if found else 5))
+
+
+def trust_of(
+    authorities: Sequence[Path], lists: Sequence[Path], intermediates: Sequence[Path], require: Sequence[str]
+) -> Trust:
+    """What --trust, --crl, --intermediate and --require say, here and of a node."""
+    from scanward.signatures import USUAL, Coverage, Trust
+
+    required = Coverage.of(require) if require else USUAL
+    return Trust.load(authorities, revoked=lists, intermediates=intermediates, required=required)
 
 
 def _print(found: list[tuple[Path, Report]], left: int) -> None:
