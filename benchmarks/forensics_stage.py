@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Stage:
     told: str
     size: tuple[int, int] | None
     false_alarms: float
+    variants: dict[str, Path] = field(default_factory=dict)  # other files of the same women
 
 
 def phantom_stage(arguments: argparse.Namespace, say: Say) -> Stage:
@@ -80,11 +81,11 @@ def phantom_stage(arguments: argparse.Namespace, say: Say) -> Stage:
 
 def mias_stage(arguments: argparse.Namespace, say: Say) -> Stage:
     """Import and split the films by woman; one generator, on women of no test."""
-    data = arguments.folder / "mias-png"
-    if not (data / MANIFEST).exists():
-        data.parent.mkdir(parents=True, exist_ok=True)
-        import_dataset(find_kind("mias-png"), arguments.mias, data)
-        say("imported")
+    data = _imported(arguments.mias, arguments.folder / "mias-png", say)
+    variants = {}
+    if arguments.variant:
+        name = arguments.variant.name
+        variants[name] = _imported(arguments.variant, arguments.folder / name, say)
     manifest = read_manifest(data)
     split = split_by_patient(manifest, FILM_PARTS, FILM_SEED)
     preset = change(find("scanward-128"), {"optimiser.steps": str(arguments.steps), "optimiser.epochs": "0"})
@@ -103,7 +104,16 @@ def mias_stage(arguments: argparse.Namespace, say: Say) -> Stage:
     }
     side = (arguments.side, arguments.side)
     told = _said("known", run)
-    return Stage("Films (mini-MIAS)", dict.fromkeys(women, data), women, {"known": run}, told, side, 0.1)
+    films = "Films (mini-MIAS)"
+    return Stage(films, dict.fromkeys(women, data), women, {"known": run}, told, side, 0.1, variants)
+
+
+def _imported(source: Path, data: Path, say: Say) -> Path:
+    if not (data / MANIFEST).exists():
+        data.parent.mkdir(parents=True, exist_ok=True)
+        import_dataset(find_kind("mias-png"), source, data)
+        say(f"imported {data.name}")
+    return data
 
 
 def _said(name: str, run: Run) -> str:
