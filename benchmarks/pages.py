@@ -182,4 +182,5 @@ SECTIONS: dict[str, Callable[[Told], str]] = {
     "mrmc_speed": late("mrmc_speed"),
     "console_history": late("console_history"),
     "signatures": late("signatures"),
+    "dicom_node": late("dicom_node"),
 }

@@ -57,6 +57,7 @@ RUNS: dict[str, tuple[Callable[[Sequence[str]], Any], list[str]]] = {
     "mrmc_speed": (late("mrmc_speed"), []),
     "console_history": (late("console_history"), []),
     "signatures": (late("signatures"), ["--mutations", "100000"]),
+    "dicom_node": (late("dicom_node"), []),
     "mrmc_monte_carlo": (late("mrmc_monte_carlo"), []),
 }
 
