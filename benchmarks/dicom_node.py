@@ -2,9 +2,9 @@
 
 The archive is DCMTK's storescp, which writes each object as it comes; the modality is DCMTK's storescu, one association
 for all files of a set. Straight, through a signing node, through a verifying node (then files are signed already, and
-go straight signed, too), and through both one after the other. Nodes are processes as a site starts them, warm. Rounds in
-turn, so that whatever else the machine does falls on all. Before anything is timed, what arrives is compared byte for
-byte: a verifying node hands on the very data set, a signing one the same with a signature that is genuine.
+go straight signed, too), and through both one after the other. Nodes are processes as a site starts them, warm. Rounds
+in turn, so that whatever else the machine does falls on all. Before anything is timed, what arrives is compared byte
+for byte: a verifying node hands on the very data set, a signing one the same with a signature that is genuine.
 
   python -m benchmarks.dicom_node
   python -m benchmarks.dicom_node --quick
