@@ -24,7 +24,7 @@ from scanward.forensics.processing import CHAINS, PLAIN, processed
 from scanward.forensics.residuals import PLANES, inner, planes
 from scanward.mammography.pictures import Mask, Pixels
 
-SHOWN = 80_000  # pictures that a training shows where nothing else is asked for
+SHOWN = 100_000  # pictures that a training shows where nothing else is asked for
 EPOCHS = (8, 60)  # passes, at the least and the most, for it
 _ALTERED = 8  # times as much as others an altered place weighs: they are few
 BOTH_WAYS = 10_000  # pictures: of so many each is kept as it is and processed, 0.1 MB each way at 64 px
@@ -179,7 +179,7 @@ class _Sources:
 
 
 class _Shown:
-    """Samples as tensors, half precision to save memory; mirrored by chance when taken."""
+    """Samples as tensors, half precision to save memory; mirrored by chance, up and down and across, when taken."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         rows, columns = (-(-max(s.picture.shape[axis] for s in samples) // LEAST) * LEAST for axis in (0, 1))
@@ -196,8 +196,9 @@ class _Shown:
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Planes, breast, region of these samples."""
         x, breast, where = self.x[rows].float(), self.breast[rows], self.where[rows]
-        if torch.rand(()) < 0.5:
-            x, breast, where = x.flip(2), breast.flip(1), where.flip(1)
+        for axis in (1, 2):
+            if torch.rand(()) < 0.5:
+                x, breast, where = x.flip(axis + 1), breast.flip(axis), where.flip(axis)
         return x.contiguous(memory_format=torch.channels_last), breast, where
 
 
