@@ -19,7 +19,7 @@ import numpy as np
 from scanward.calibration import Calibration, units_needed
 from scanward.errors import LearningError, SettingsError
 
-SECOND = 0.25  # weight of the opinion that never saw a forgery
+SECOND = 0.5  # weight of the opinion that never saw a forgery: docs/adr/0014 tells how it was chosen
 
 
 class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
