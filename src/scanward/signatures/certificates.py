@@ -155,7 +155,7 @@ def distrusted(
         chain: Sequence[x509.Certificate] = (certificate,)
     else:
         try:
-            chain = _chain(certificate, trust, at)
+            chain = _chain(certificate, trust, at, usage)
         except VerificationError as error:
             return (*reasons, f"no chain to anybody trusted: {_said(error)}")
         except _UNREADABLE as error:  # a certificate that cannot be read to its end
@@ -169,7 +169,9 @@ def _said(error: VerificationError) -> str:
     return text.partition("(encountered processing")[0].strip()[:160] or "it does not verify"
 
 
-def _chain(certificate: x509.Certificate, trust: Trust, at: datetime) -> Sequence[x509.Certificate]:
+def _chain(
+    certificate: x509.Certificate, trust: Trust, at: datetime, usage: str
+) -> Sequence[x509.Certificate]:
     authorities = (
         ExtensionPolicy.permit_all()
         .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
@@ -188,6 +190,9 @@ def _chain(certificate: x509.Certificate, trust: Trust, at: datetime) -> Sequenc
         constraint = _extension(one, x509.BasicConstraints)
         if constraint is not None and constraint.path_length is not None and below > constraint.path_length:
             raise VerificationError("a chain longer than an authority allows")
+        extended = _extension(one, x509.ExtendedKeyUsage)
+        if usage == "sign" and extended is not None and set(extended) <= _NOT_FOR_PICTURES:
+            raise VerificationError("an issuer whose extended key usage is for something else")
     return chain
 
 
@@ -240,8 +245,13 @@ def _unfit(certificate: x509.Certificate, at: datetime, usage: str) -> Iterable[
 
 
 _OIDS = ExtendedKeyUsageOID
-# Alone, these say that the key is for another trade.
-_NOT_FOR_PICTURES = frozenset({_OIDS.SERVER_AUTH, _OIDS.TIME_STAMPING, _OIDS.OCSP_SIGNING})
+# Alone, these say that the key is for another trade: TLS, time, revocation, programs, logging in.
+_NOT_FOR_PICTURES = frozenset(
+    {
+        _OIDS.SERVER_AUTH, _OIDS.CLIENT_AUTH, _OIDS.TIME_STAMPING, _OIDS.OCSP_SIGNING, _OIDS.CODE_SIGNING,
+        _OIDS.SMARTCARD_LOGON, _OIDS.KERBEROS_PKINIT_KDC, _OIDS.IPSEC_IKE, _OIDS.CERTIFICATE_TRANSPARENCY,
+    }
+)  # fmt: skip
 
 
 def _revoked(chain: Sequence[x509.Certificate], trust: Trust, at: datetime) -> list[str]:
@@ -256,7 +266,7 @@ def _revoked(chain: Sequence[x509.Certificate], trust: Trust, at: datetime) -> l
             reasons.append(f"{pinned.subject.rfc4514_string()[:80]} was revoked")
     for one, issuer in pairwise(chain):
         lists = [crl for crl in trust.revocations if crl.issuer == one.issuer and _is_of(crl, issuer)]
-        current = [crl for crl in lists if _is_current(crl, at)]
+        current = [crl for crl in lists if _is_current(crl, at) and _is_about(crl, one)]
         revoked = [
             entry
             for crl in lists
@@ -282,6 +292,31 @@ def _is_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> boo
 def _is_current(crl: x509.CertificateRevocationList, at: datetime) -> bool:
     after = crl.next_update_utc
     return crl.last_update_utc <= at and (after is None or at <= after)
+
+
+def _is_about(crl: x509.CertificateRevocationList, one: x509.Certificate) -> bool:
+    """Whether a certificate that was revoked would have to stand in this list: no part of one, none for others.
+
+    RFC 5280 sections 5.2.4 (delta lists), 5.2.5 (lists of a part), 5.2 (critical extensions that nobody knows).
+    """
+    basic = _extension(one, x509.BasicConstraints)
+    authority = basic is not None and basic.ca
+    for extension in crl.extensions:
+        told = extension.value
+        if isinstance(told, x509.DeltaCRLIndicator):
+            return False
+        if isinstance(told, x509.IssuingDistributionPoint):
+            others = told.only_contains_ca_certs if not authority else told.only_contains_user_certs
+            if others or told.only_contains_attribute_certs or told.only_some_reasons or told.indirect_crl:
+                return False
+            # Of one of several points: only the certificate can say that it is the one to look at.
+            points = _extension(one, x509.CRLDistributionPoints) or ()
+            named = {name for point in points for name in point.full_name or ()}
+            if told.relative_name or (told.full_name and named.isdisjoint(told.full_name)):
+                return False
+        elif extension.critical:
+            return False
+    return True
 
 
 def key_of(path: Path, password: bytes | None) -> Any:

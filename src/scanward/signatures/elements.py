@@ -43,6 +43,7 @@ SHORT: Final = frozenset(
         b"ST", b"TM", b"UI", b"UL", b"US",
     }
 )  # fmt: skip
+_META_UIDS: Final = frozenset({0x00020002, 0x00020003, 0x00020010})  # class, instance, transfer syntax
 _MEND: Final = "send it again from where it was made; do not use it"
 
 
@@ -134,13 +135,13 @@ def parse(file: bytes | memoryview, bounds: SignatureBounds = SIGNATURE_BOUNDS) 
     if len(whole) < 132 or bytes(whole[128:132]) != b"DICM":
         raise DecodeError("no DICOM file: DICM is missing", "preamble", "give a file of DICOM part 10")
     meta, offset = _meta(whole, bounds)
-    uid = meta.get(0x00020010, b"").decode("latin-1").strip("\0 ")
+    uid = meta.get(0x00020010, b"").decode("latin-1").rstrip("\0 ")  # readers differ over blanks before it
     if not uid or not all(c in "0123456789." for c in uid):
         raise DecodeError("the transfer syntax is missing", "file meta information", _MEND)
     syntax = Syntax.of(uid)
     data = _inflated(whole[offset:], bounds) if syntax.deflated else whole[offset:]
     walker = _Walker(data, syntax.explicit, syntax.little, syntax.encapsulated, bounds)
-    if not syntax.explicit and bytes(data[4:6]) in LONG | SHORT:
+    if not syntax.explicit and len(data) > 5 and all(0x40 < byte < 0x5B for byte in data[4:6]):
         # Readers that guess (pydicom, DCMTK) would take it for explicit VR, and see another data set.
         walker.wrong("implicit VR that begins as explicit VR does", 4)
     elements, end = walker.elements(0, len(data), 0)
@@ -164,6 +165,8 @@ def _meta(whole: memoryview, bounds: SignatureBounds) -> tuple[dict[int, bytes],
         one = walker.element(at, end, 0)
         if one.tag >> 16 != 2 or one.tag <= before or one.items is not None:
             walker.wrong(f"{named(one.tag)} in the file meta information", at)
+        if one.tag in _META_UIDS and one.vr != b"UI":
+            walker.wrong(f"{named(one.tag)} of another VR than UI", at)
         found[one.tag] = bytes(whole[one.value : one.value_end])
         before, at = one.tag, one.end
     return found, at
@@ -197,6 +200,15 @@ def implied(tag: int) -> bytes:
     if " or " in known:  # "US or SS", "OB or OW", "US or OW", "US or SS or OW"
         return b"OW" if "OW" in known else b"US"
     return known.encode()
+
+
+@lru_cache(maxsize=1 << 12)
+def either_sign(tag: int) -> bool:
+    """Whether Pixel Representation says if its numbers are US or SS (PS3.6); in implicit VR nothing else does."""
+    try:
+        return dictionary_VR(tag) == "US or SS"
+    except KeyError:
+        return False
 
 
 class _Walker:

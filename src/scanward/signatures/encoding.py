@@ -13,11 +13,12 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from scanward.signatures.elements import LONG, PIXEL_DATA, SHORT, Element, Parsed
+from scanward.signatures.elements import LONG, SHORT, Element, Parsed, either_sign
 
 MAC_PARAMETERS: Final = 0x4FFE0001
 DIGITAL_SIGNATURES: Final = 0xFFFAFFFA
 PADDING: Final = 0xFFFCFFFC
+PIXEL_REPRESENTATION: Final = 0x00280103
 LENGTH_TO_END: Final = 0x00080001
 # Of the signature's item: certificate of signer, signature, certified timestamp type, certified timestamp.
 NOT_OF_THE_ITEM: Final = frozenset({0x04000115, 0x04000120, 0x04000305, 0x04000310})
@@ -57,20 +58,34 @@ def stream(
     elements: Sequence[Element],
     little: bool = True,
     other_vr: Collection[int] = (),
+    negative: bool | None = None,
 ) -> Iterator[bytes | memoryview]:
-    """The bytes of these elements. ``other_vr``: ambiguous tags that are taken as SS (or OB for pixels) for once."""
-    coder = _Coder(parsed, little, frozenset(other_vr))
+    """The bytes of these elements.
+
+    In implicit VR ``other_vr`` are tags of pixels that are taken as OB for once, and ``negative`` says whether numbers
+    that have either sign are all SS or all US; None: as Pixel Representation has it, which is what they are.
+    """
+    coder = _Coder(parsed, little, frozenset(other_vr), negative)
     if coder.as_it_is:
         yield from coder.slices(elements)
     else:
+        signed = is_signed(parsed, elements, is_signed(parsed, parsed.elements))
         for one in elements:
-            yield from coder.element(one)
+            yield from coder.element(one, signed)
+
+
+def is_signed(parsed: Parsed, elements: Sequence[Element], otherwise: bool = False) -> bool:
+    """What Pixel Representation says at this level. Without one numbers are US, in items too, as DCMTK takes them."""
+    own = next((one for one in elements if one.tag == PIXEL_REPRESENTATION), None)
+    if own is None or own.value_end - own.value != 2:
+        return otherwise
+    return any(parsed.data[own.value : own.value_end])
 
 
 class _Coder:
-    def __init__(self, parsed: Parsed, little: bool, other_vr: frozenset[int]) -> None:
-        self._data, self._from_little = parsed.data, parsed.syntax.little
-        self._little, self._other = little, other_vr
+    def __init__(self, parsed: Parsed, little: bool, other_vr: frozenset[int], negative: bool | None) -> None:
+        self._parsed, self._data, self._from_little = parsed, parsed.data, parsed.syntax.little
+        self._little, self._other, self._negative = little, other_vr, negative
         self._marks = _LITTLE if little else _BIG
         self._order = "<" if little else ">"
         # Explicit little endian is what is signed as a rule: plain elements are slices of the file.
@@ -108,8 +123,9 @@ class _Coder:
             yield self._data[start:end]
         yield self._marks["end"]
 
-    def element(self, one: Element) -> Iterator[bytes | memoryview]:
-        vr = self._vr(one)
+    def element(self, one: Element, signed: bool) -> Iterator[bytes | memoryview]:
+        """``signed``: what Pixel Representation says here."""
+        vr = self._vr(one, signed)
         head = struct.pack(self._order + "HH", one.tag >> 16, one.tag & 0xFFFF) + vr
         if one.items is not None or one.fragments is not None:
             yield head + b"\0\0"
@@ -118,8 +134,9 @@ class _Coder:
                 return
             for item in one.items or ():
                 yield self._marks["item"]
+                here = is_signed(self._parsed, item.elements)
                 for inner in _kept(item.elements):
-                    yield from self.element(inner)
+                    yield from self.element(inner, here)
             yield self._marks["end"]
             return
         length = one.value_end - one.value
@@ -130,9 +147,11 @@ class _Coder:
         )
         yield self._value(vr, one)
 
-    def _vr(self, one: Element) -> bytes:
+    def _vr(self, one: Element, signed: bool) -> bytes:
         if one.tag in self._other:
-            return b"OB" if one.tag == PIXEL_DATA else b"SS"
+            return b"OB"
+        if not self._parsed.syntax.explicit and either_sign(one.tag):
+            return b"SS" if (signed if self._negative is None else self._negative) else b"US"
         return one.vr
 
     def _value(self, vr: bytes, one: Element) -> bytes | memoryview:

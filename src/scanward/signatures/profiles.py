@@ -115,26 +115,31 @@ class Coverage:
                 always.add(_tag(word))
         if not words:
             raise SettingsError("nothing is required", "--require", "leave it out for the usual")
-        return cls(frozenset(always), whole="everything" in words, shown="pixels" in words)
+        there = _PATIENT_WHERE_THERE if "patient" in words else frozenset[int]()
+        return cls(frozenset(always), there, whole="everything" in words, shown="pixels" in words)
 
 
 WORDS: Final = ("patient", "uids", "pixels", "everything")
 _PATIENT: Final = frozenset({PATIENT_NAME, PATIENT_ID})
+# Who that is among others of that name and number: who issued the number, date of birth, sex.
+_PATIENT_WHERE_THERE: Final = frozenset({0x00100021, 0x00100024, 0x00100030, 0x00100040})
 _UIDS: Final = frozenset({SOP_CLASS, SOP_INSTANCE, STUDY, SERIES})
 # What is seen, and where: pixels of every kind and all that says how they are read and shown (greys, palettes, size),
 # curves and overlays drawn over them, frames, segments, surfaces, presentation states, radiotherapy, waveforms,
 # documents.
 _SHOWN_GROUPS: Final = frozenset(
     {
-        0x0028, 0x0042, 0x0062, 0x0066, 0x0068, 0x006A, 0x0070, 0x2050, 0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C,
-        0x300E, 0x3010, 0x5200, 0x5400, 0x7FE0, *range(0x5000, 0x5100, 2), *range(0x6000, 0x6100, 2),
+        0x0028, 0x0042, 0x0048, 0x0062, 0x0066, 0x0068, 0x006A, 0x0070, 0x2050, 0x3002, 0x3004, 0x3006, 0x3008, 0x300A,
+        0x300C, 0x300E, 0x3010, 0x5200, 0x5400, 0x7FE0, *range(0x5000, 0x5100, 2), *range(0x6000, 0x6100, 2),
     }
 )  # fmt: skip
-# Character set, kind of image, modality; body part, view, side, position, orientation: left is not right.
+# Character set, kind of image, modality; body part, view, side, position, orientation: left is not right; how large and
+# how far apart things are; what a pixel's number means (units, real world values); the small picture beside it.
 _SHOWN: Final = frozenset(
     {
-        0x00080005, 0x00080008, 0x00080060, 0x00180015, 0x00181164, 0x00185101, 0x00200020, 0x00200032, 0x00200037,
-        0x00200052, 0x00200060, 0x00200062, 0x00540220,
+        0x00080005, 0x00080008, 0x00080060, 0x00082218, 0x00180015, 0x00180050, 0x00180088, 0x00181114, 0x00181164,
+        0x00182010, 0x00185100, 0x00185101, 0x00186011, 0x00200020, 0x00200032, 0x00200037, 0x00200052, 0x00200060,
+        0x00200062, 0x00409096, 0x00541001, 0x00540220, 0x00880200,
     }
 )  # fmt: skip
 _REPORTED: Final = 0x0040A000  # from here on group 0040 is the content of structured reports
@@ -147,7 +152,7 @@ def _is_shown(tag: int) -> bool:
 
 # A signature that leaves the patient out can be put with another patient; one that leaves out how pixels are to be
 # read says nothing of what is seen.
-USUAL: Final = Coverage(_PATIENT | _UIDS, shown=True)
+USUAL: Final = Coverage(_PATIENT | _UIDS, _PATIENT_WHERE_THERE, shown=True)
 
 
 def _tag(word: str) -> int:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scanward.config import SIGNATURE_BOUNDS
 from scanward.errors import DecodeError, KeyFileError, SettingsError
-from scanward.signatures import macs, pixels
+from scanward.signatures import macs, pixels, readings
 from scanward.signatures.certificates import certificates_in, key_of
 from scanward.signatures.elements import (
     EXPLICIT_LITTLE,
@@ -117,7 +117,7 @@ def begun(
 ) -> tuple[list[Piece], Callable[[], list[Piece]]]:
     """What stands before the signatures, and who signs and gives the rest: it can be written before it is hashed."""
     parsed = parse(data)
-    if wrong := pixels.mislabelled(parsed):
+    if wrong := pixels.mislabelled(parsed) or readings.two_ways(parsed):
         raise DecodeError(wrong, "pixel data", "nobody could verify it: write it anew")
     elements = chosen(signer.profile, parsed)
     if len(elements) > _MOST_TAGS:

@@ -122,7 +122,10 @@ def seen_at(
 
 
 def _authority(response: Any, found: Sequence[x509.Certificate]) -> x509.Certificate | None:
-    for info in response.signed_data.signer_infos:
+    infos = list(response.signed_data.signer_infos)
+    if len(infos) != 1:  # RFC 3161 section 2.4.2: of the authority alone
+        return None
+    for info in infos:
         for one in found:
             if one.issuer == info.issuer and one.serial_number == info.serial_number:
                 return one

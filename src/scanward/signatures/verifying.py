@@ -10,17 +10,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from pydicom.datadict import dictionary_VR
 
 from scanward.config import SIGNATURE_BOUNDS
 from scanward.errors import DecodeError, KeyFileError, SettingsError
-from scanward.signatures import macs, pixels
+from scanward.signatures import macs, pixels, readings
 from scanward.signatures.certificates import Trust, distrusted, signer_of
 from scanward.signatures.elements import (
     EXPLICIT_BIG,
@@ -30,6 +29,7 @@ from scanward.signatures.elements import (
     Item,
     Parsed,
     Syntax,
+    either_sign,
     find,
     named,
     parse,
@@ -48,7 +48,6 @@ from scanward.signatures.report import Fits, Genuineness, Report, Signature
 from scanward.signatures.signing import CERTIFICATE_TYPE
 
 _DT: Final = "%Y%m%d%H%M%S"
-_MOST_AMBIGUOUS: Final = 2  # tries with other VRs, of a signature over a file that has none
 
 
 # PS3.3 table C.12-6 (a signature's item), and what our own signers add.
@@ -109,6 +108,9 @@ def _judged(parsed: Parsed, found: Sequence[Signature], trust: Trust) -> Report:
         reasons.append("the file meta information names another class or instance than the data set")
     elif wrong := pixels.mislabelled(parsed):
         word = Genuineness.ALTERED
+        reasons.append(wrong)
+    elif wrong := readings.two_ways(parsed):
+        word = Genuineness.MALFORMED
         reasons.append(wrong)
     elif not good:
         word = Genuineness.WEAK if any(one.trusted and one.weak for one in main) else Genuineness.UNTRUSTED
@@ -320,26 +322,41 @@ class _Reading:
             reasons.append("its pixels are in other fragments than those that were signed")
             return Fits.NO
         try:
-            for other in self._vrs(signed):
-                if macs.verify(
-                    key, mac, self._digest(mac, signed, asked.syntax != EXPLICIT_BIG, other), value
-                ):
-                    if committed or not pixels.ambiguous(parsed, signed):
-                        return Fits.YES
-                    reasons.append(
-                        "its pixels can have been in other fragments when they were signed: a signature does not "
-                        "cover where fragments end"
-                    )
+            for negative, other in self._vrs(signed):
+                digested = self._digest(mac, signed, asked.syntax != EXPLICIT_BIG, other, negative)
+                if not macs.verify(key, mac, digested, value):
+                    continue
+                if doubt := self._doubt(signed, committed, negative):
+                    reasons.append(doubt)
                     return Fits.UNKNOWN
+                return Fits.YES
         except KeyFileError as error:
             reasons.append(error.what)
             return Fits.UNKNOWN
         reasons.append("it does not fit: something that it signed was changed")
         return Fits.NO
 
-    def _digest(self, mac: macs.Mac, signed: Sequence[Element], little: bool, other: Sequence[int]) -> bytes:
+    def _doubt(self, signed: Sequence[Element], committed: bytes, negative: bool | None) -> str:
+        """Why a signature that fits can be over something else than is read here; "" when it cannot."""
+        if negative is not None and readings.sign_matters(self.parsed, signed, negative):
+            return "numbers in it were signed with another sign than they are read with here"
+        if not committed and pixels.ambiguous(self.parsed, signed):
+            return (
+                "its pixels can have been in other fragments when they were signed: a signature does not "
+                "cover where fragments end"
+            )
+        return ""
+
+    def _digest(
+        self,
+        mac: macs.Mac,
+        signed: Sequence[Element],
+        little: bool,
+        other: Sequence[int],
+        negative: bool | None,
+    ) -> bytes:
         digest = macs.digest(mac)
-        for piece in stream(self.parsed, signed, little, other):
+        for piece in stream(self.parsed, signed, little, other, negative):
             digest.update(piece)
         own = [one for one in self.item.elements if one.tag not in NOT_OF_THE_ITEM and may_be(one.tag)]
         for piece in stream(self.parsed, own, little):
@@ -347,17 +364,17 @@ class _Reading:
         found: bytes = digest.digest()
         return found
 
-    def _vrs(self, signed: Sequence[Element]) -> Iterator[tuple[int, ...]]:
+    def _vrs(self, signed: Sequence[Element]) -> Iterator[tuple[bool | None, tuple[int, ...]]]:
         """In implicit VR some elements may have had one of two VRs when they were signed: first the usual ones."""
-        yield ()
+        yield None, ()
         if self.parsed.syntax.explicit:
             return
-        numbers = tuple(one.tag for one in _all(signed) if _ambiguous(one.tag) == "US or SS")
-        pixels = (PIXEL_DATA,) if any(one.tag == PIXEL_DATA for one in signed) else ()
-        groups = [group for group in (numbers, pixels) if group]
-        for count in range(1, min(_MOST_AMBIGUOUS, len(groups)) + 1):
-            for some in combinations(groups, count):
-                yield tuple(tag for group in some for tag in group)
+        numbers = any(either_sign(one.tag) for one in _all(signed))
+        pixels = any(one.tag == PIXEL_DATA for one in signed)
+        for negative in (None, False, True) if numbers else (None,):
+            for other in ((), (PIXEL_DATA,)) if pixels else ((),):
+                if negative is not None or other:
+                    yield negative, other
 
     def _stamped(self, value: bytes) -> tuple[datetime | None, tuple[str, ...]]:
         token = _bytes(self.parsed, self.item, 0x04000310, b"OB", needed=False)
@@ -410,10 +427,3 @@ def _all(elements: Sequence[Element]) -> Iterator[Element]:
         yield one
         for item in one.items or ():
             yield from _all(item.elements)
-
-
-def _ambiguous(tag: int) -> str:
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
