@@ -188,7 +188,7 @@ class SignatureBounds:
     kept_bytes: int = 64 << 20  # bytes of the buffer that each thread keeps for the next file
     overlapped_bytes: int = 4 << 20  # bytes from which on a file goes to the disk while it is hashed
     signing_at_once: int = 4  # files of a folder that wait for the disk together; more gained nothing
-    signing_bytes: int = 256 << 20  # bytes of files signed at once; a longer one is signed alone
+    signing_bytes: int = 96 << 20  # bytes of files signed at once; a longer one is signed alone
 
 
 SIGNATURE_BOUNDS = SignatureBounds()

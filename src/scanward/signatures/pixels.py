@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -25,6 +26,8 @@ _MARKS: Final = (b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0")
 _NO_MAGIC: Final = ""
 _VIDEO: Final = "video"
 _STANDARD: Final = "1.2.840.10008.1.2."
+_PLAIN: Final = f"{_STANDARD}1.98"
+_SIZES: Final = (0x00280002, 0x00280010, 0x00280011, 0x00280100)  # samples, rows, columns, bits of each
 
 
 def _codecs() -> dict[str, str]:
@@ -33,7 +36,7 @@ def _codecs() -> dict[str, str]:
     known |= {f"{_STANDARD}4.{number}": "JPEG 2000" for number in (90, 91, 92, 93, 201, 202, 203)}
     known |= {f"{_STANDARD}4.{number}": _VIDEO for number in range(100, 109)}
     known |= {f"{_STANDARD}4.{number}": "JPEG XL" for number in (110, 111, 112)}
-    return known | {f"{_STANDARD}5": "RLE", f"{_STANDARD}1.98": _NO_MAGIC, f"{_STANDARD}8.1": _NO_MAGIC}
+    return known | {f"{_STANDARD}5": "RLE", _PLAIN: _NO_MAGIC, f"{_STANDARD}8.1": _NO_MAGIC}
 
 
 CODECS: Final = _codecs()
@@ -62,8 +65,12 @@ def mislabelled(parsed: Parsed) -> str:
     codec = CODECS.get(uid)
     if codec is None:
         return f"nobody here knows the transfer syntax {uid[:64]}"
-    for one, _ in _compressed(parsed.elements, parsed):
+    for one, level in _compressed(parsed.elements):
         pieces = (one.fragments or ())[1:]  # the first is the basic offset table
+        if codec == _NO_MAGIC:
+            if not all(_is_a_frame(parsed, uid, level, piece) for piece in pieces):
+                return "its pixels are not as long as plain ones"
+            continue
         # Pixels of RLE have one fragment to a frame (PS3.5 A.4.2); others may go on in the next.
         for start, end in pieces if codec == "RLE" else pieces[:1]:
             begins = codec_of(bytes(parsed.data[start : min(end, start + 16)]))
@@ -72,14 +79,36 @@ def mislabelled(parsed: Parsed) -> str:
     return ""
 
 
-def _compressed(elements: Sequence[Element], parsed: Parsed) -> Iterator[tuple[Element, int]]:
-    """Pixel data in fragments, at any depth, each with how many frames it is to have."""
+def _is_a_frame(parsed: Parsed, uid: str, level: Sequence[Element], piece: tuple[int, int]) -> bool:
+    """Whether a fragment is one frame without a codec, or one deflated (PS3.5 A.4.11, A.4.13): nothing else tells."""
+    size = 1
+    for tag in _SIZES:
+        one = find(tuple(level), tag)
+        if one is None or one.value_end - one.value != 2:
+            return False
+        size *= int(struct.unpack_from("<H", parsed.data, one.value)[0])
+    size = -(-size // 8)
+    raw = parsed.data[piece[0] : piece[1]]
+    if uid == _PLAIN:
+        return len(raw) == size + size % 2
+    try:
+        return len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, size + 2)) in (size, size + size % 2)
+    except zlib.error:
+        return False
+
+
+def _compressed(elements: Sequence[Element]) -> Iterator[tuple[Element, Sequence[Element]]]:
+    """Pixel data in fragments, at any depth, each with the elements beside it."""
     for one in elements:
         if one.fragments is not None and one.tag == PIXEL_DATA:
-            told = parsed.text(find(tuple(elements), FRAMES)).strip()
-            yield one, int(told) if told.isdecimal() and len(told) < 10 else 1
+            yield one, elements
         for item in one.items or ():
-            yield from _compressed(item.elements, parsed)
+            yield from _compressed(item.elements)
+
+
+def _frames(parsed: Parsed, level: Sequence[Element]) -> int:
+    told = parsed.text(find(tuple(level), FRAMES)).strip()
+    return int(told) if told.isdecimal() and len(told) < 10 else 1
 
 
 def ambiguous(parsed: Parsed, signed: Sequence[Element]) -> bool:
@@ -87,9 +116,9 @@ def ambiguous(parsed: Parsed, signed: Sequence[Element]) -> bool:
     if not parsed.syntax.encapsulated:
         return False
     film = CODECS.get(parsed.syntax.uid) == _VIDEO
-    for one, frames in _compressed(signed, parsed):
+    for one, level in _compressed(signed):
         fragments = one.fragments or ()
-        if len(fragments) - 1 != (1 if film else frames):
+        if len(fragments) - 1 != (1 if film else _frames(parsed, level)):
             return True
         if any(_marked(bytes(parsed.data[start:end])) for start, end in fragments):
             return True
@@ -110,7 +139,7 @@ def _marked(raw: bytes) -> bool:
 def lengths(parsed: Parsed, signed: Sequence[Element]) -> bytes:
     """A digest of how long all fragments are, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    for one, _ in _compressed(signed, parsed):
+    for one, _ in _compressed(signed):
         fragments = one.fragments or ()
         digest.update(struct.pack("<I", len(fragments)))
         digest.update(struct.pack(f"<{len(fragments)}I", *(end - start for start, end in fragments)))
