@@ -52,10 +52,10 @@ WAYS = (
 def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     made = parser(NAME, __doc__)
-    made.add_argument("--rounds", type=int, default=5, help="times that everything is timed")
-    made.add_argument("--small", type=int, default=100, help="files of 10 kB")
-    made.add_argument("--middle", type=int, default=60, help="files of 0.5 MB")
-    made.add_argument("--large", type=int, default=4, help="files of 33 MB")
+    made.add_argument("--rounds", type=int, default=3, help="times that everything is timed")
+    made.add_argument("--small", type=int, default=50, help="files of 10 kB")
+    made.add_argument("--middle", type=int, default=30, help="files of 0.5 MB")
+    made.add_argument("--large", type=int, default=3, help="files of 33 MB")
     arguments = made.parse_args(argv)
     quickly(arguments, rounds=1, small=2, middle=2, large=1)
     return arguments
@@ -86,25 +86,36 @@ class Set:
 
 
 @contextmanager
-def node(*arguments: str) -> Iterator[int]:
-    """`scanward node` on a free port until the block ends; its port. RuntimeError when it did not hand on all."""
+def node(log: Path, *arguments: str) -> Iterator[int]:
+    """`scanward node` on a free port until the block ends; its port. RuntimeError when it did not hand on all.
+
+    It writes into a file: a pipe that nobody reads would stop it once it is full.
+    """
     words = ["node", "--json", "--listen", f"{LOCAL}:0", "--title", "NODE", *arguments]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scanward.cli", *words, "--caller", "SENDER", "--caller", "NODE"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    command = [sys.executable, "-m", "scanward.cli", *words, "--caller", "SENDER", "--caller", "NODE"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out)
     try:
-        yield int(json.loads(process.stdout.readline())["listen"].rpartition(":")[2])
+        yield int(_line(process, log, 0)["listen"].rpartition(":")[2])
         process.send_signal(signal.SIGTERM)
-        told = json.loads(process.communicate(timeout=60)[0].splitlines()[-1])["counts"]
+        process.wait(timeout=60)
+        told = _line(process, log, -1)["counts"]
         if told["handed on"] != told["received"]:
             raise RuntimeError(f"the node did not hand on all: {told}")
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.wait()
+
+
+def _line(process: subprocess.Popen[bytes], log: Path, number: int) -> Any:
+    """One of the lines that a node has printed, waited for while it runs."""
+    until = time.monotonic() + 60
+    while not (lines := log.read_bytes().split(b"\n")[:-1]):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError("the node does not start")
+        time.sleep(0.05)
+    return json.loads(lines[number])
 
 
 def send(to: Peer, files: Sequence[Path]) -> float:
@@ -174,8 +185,9 @@ def run(arguments: argparse.Namespace, say: Say) -> dict[str, Any]:
         archive = folder / "archive"
         with storescp(archive) as pacs:
             onward = ("--next", f"{pacs.title}@{LOCAL}:{pacs.port}")
-            with node(*signing, *onward) as first, node(*verifying, *onward) as second:  # noqa: SIM117
-                with node(*signing, "--next", f"NODE@{LOCAL}:{second}") as both:
+            logs = [folder / f"{number}.log" for number in range(3)]
+            with node(logs[0], *signing, *onward) as first, node(logs[1], *verifying, *onward) as second:  # noqa: SIM117
+                with node(logs[2], *signing, "--next", f"NODE@{LOCAL}:{second}") as both:
                     ends = {
                         (): pacs,
                         ("sign",): Peer(LOCAL, first, "NODE"),
