@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from dataclasses import replace
@@ -155,6 +156,16 @@ def test_a_missing_phantom_is_not_taken_for_the_other() -> None:
     p = {k: v for k, v in SPIRALS[0].parameters.items() if k != "CTDIwPhantomType"}
     reasons = [o.reason for o in judged(replace(SPIRALS[0], parameters={**p, "CTDIvol": 900.0})).objections]
     assert not any("effective mAs" in reason for reason in reasons)
+
+
+def test_a_voltage_beyond_all_physics_is_judged() -> None:
+    """Its expected dose is no number that a double holds. (That nobody has such a voltage is other layers' word.)"""
+    layer = learn_physics([_at(c, kv) for c, kv in zip(SPIRALS, [80.0, 140.0] * len(SPIRALS), strict=False)])
+    usual = _at(SPIRALS[0], 120.0)
+    for voltage in (9.3e95, 1e300, 1e-300):
+        found = judged(replace(usual, parameters={**usual.parameters, "KVP": voltage}), layer)
+        assert all(math.isfinite(o.weight) for o in found.objections)
+        assert found.outcome is not Outcome.ABSTAIN
 
 
 @settings(max_examples=400)

@@ -32,6 +32,7 @@ _BIG = 1e300
 _WIDER_PER_LEVEL = 0.05
 # A tube voltage never seen: constants are interpolated along a power of kV, widened by this, and more beyond
 # the ends (reported exponents lie between 2.2 and 3.2).
+_LARGEST_POWER = 700.0  # e^709.8 is the largest double
 _WIDER_BETWEEN_KV = 0.10
 _EXPONENT_SPREAD = 0.6
 _GROSS = 1.10  # more than 10 % beyond the interval is a contradiction, not a deviation
@@ -143,7 +144,12 @@ class _Check:
         away = abs(x - nearest[0])
         centre = nearest[1] + exponent * (x - nearest[0])
         spread = nearest[2] + _WIDER_BETWEEN_KV + (0.0 if inside else _EXPONENT_SPREAD * away)
-        return math.exp(centre - spread), math.exp(centre + spread)
+        return _power_of_e(centre - spread), _power_of_e(centre + spread)
+
+
+def _power_of_e(value: float) -> float:
+    """e to this power, within what a double can hold: a voltage of 1e95 kV must not be stumbled over."""
+    return math.exp(min(max(value, -_LARGEST_POWER), _LARGEST_POWER))
 
 
 def _curve(learned: Learned) -> dict[tuple[Value | None, ...], list[tuple[float, float, float]]]:
@@ -393,5 +399,6 @@ def _solved(
     if not 0.0 < now < math.inf:
         return None, None
     power = next(e for n, e in identity.terms if n == culprit)
-    solved = [max(value * (max(e + shift, 1e-12) / now) ** power, 0.0) for e in ends]
+    shares = [min(max(max(e + shift, 1e-12) / now, 1 / _BIG), _BIG) for e in ends]
+    solved = [max(value * share**power, 0.0) for share in shares]
     return min(solved), max(solved)

@@ -20,7 +20,7 @@ const scanners = new Map(); // id -> state
 const places = new Map(); // id -> {request, found}: where values lie among the site's own
 let chosen = null;
 let operator = page.dataset.account;
-let busy = false;
+let underway = null; // the act that the guard is being asked about
 let drawn = ""; // what the details on the page were made of: they are made anew only when that changes
 let announced = "";
 let stayed = performance.now();
@@ -131,9 +131,9 @@ function drawHold(state, held) {
   }
   for (const who of held.called ?? []) notes.push(el("p", { class: "notice" }, `${visible(who, 64)} calls for a second person.`));
   put("hold-notes", notes);
-  const can = acting && !busy && state.link !== "down";
+  const can = acting && !underway && state.link !== "down";
   byId("release").disabled = !can || held.shown_ok === false || mine;
-  byId("refuse").disabled = !can;
+  byId("refuse").disabled = !acting || state.link === "down"; // it waits for what is under way
   byId("call").disabled = !can;
 }
 
@@ -221,14 +221,16 @@ function answer(text, problem = false) {
 
 /** Sign and send. What it is about was fixed when the operator was asked. */
 async function act(id, what, done) {
-  if (busy) return;
+  while (underway && what.act === "refuse") await underway; // a refusal is never lost to another act
+  if (underway) return;
   if (!wallet.key) {
     answer("Open your key first: acts are signed with it.", true);
     byId("key-details").open = true;
     (wallet.kept ? byId("passphrase") : byId("key-file")).focus();
     return;
   }
-  busy = true;
+  let ended;
+  underway = new Promise((resolve) => { ended = resolve; });
   render();
   answer("The guard is asked …");
   try {
@@ -238,7 +240,8 @@ async function act(id, what, done) {
     if (error instanceof SignedOut) byId("ended").hidden = false;
     answer(error instanceof Offline || error instanceof Refused || error instanceof SignedOut ? error.message : `Not sent: ${error.message}`, true);
   } finally {
-    busy = false;
+    underway = null;
+    ended();
     render();
   }
 }
