@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from house import REPOSITORY
+from scanward.cli import demo_images_caught, demo_images_signed
 from scanward.cli.main import cli
 from scanward.errors import InputError, SettingsError
 from scanward.mammography.manifest import read_manifest
@@ -58,6 +61,7 @@ def small() -> Iterator[None]:
         patch.setattr(demonstration, "PROCESSINGS", ("none", "blur-1"))
         patch.setattr(demonstration, "SHOWN", 2)
         patch.setattr(demonstration, "THREADS", 1)
+        patch.setattr(demo_images_caught, "EPOCHS", 1)
         patch.setattr(evaluating, "draw_figure", _drawn)
         patch.setitem(os.environ, "OMP_WAIT_POLICY", "PASSIVE")  # set by the command, taken back here
         yield
@@ -84,7 +88,7 @@ def test_it_says_that_all_is_phantoms_first_and_last(ran: Ran) -> None:
 
 def test_the_sets_share_no_woman(ran: Ran) -> None:
     women = [read_manifest(ran.out / "phantoms" / name).patients() for name in demonstration.SETS]
-    assert [len(some) for some in women] == [10, 10, 10, demonstration.SHOWN]
+    assert [len(some) for some in women] == [10, 10, 10, demonstration.SHOWN, 30]
     assert len(set().union(*women)) == sum(len(some) for some in women)
     parts = ran.found["evaluation"]["parts"]
     assert parts["test"]["patients"] == 10
@@ -148,7 +152,7 @@ def test_the_same_command_goes_on_and_tells_it_as_json(ran: Ran) -> None:
     assert found["evaluation"] == before["evaluation"]
     assert found["files"] == before["files"]
     assert [t["name"] for t in found["evaluation"]["tampers"]][:2] == ["scanward-64", "identity"]
-    assert set(found["seconds"]) == {"phantoms", "training", "applying", "evaluation"}
+    assert set(found["seconds"]) == {"phantoms", "training", "applying", "evaluation", "noticing"}
 
 
 @pytest.mark.parametrize("change", [["--steps", "3"], ["--patients", "11"], ["--seed", "5"]])
@@ -240,3 +244,95 @@ def test_the_page_names_every_preset_and_every_option() -> None:
     names -= {"name", "about"}
     assert len(names) > 30
     assert sorted(name for name in names | set(PRESETS) if f"`{name}`" not in page) == []
+
+
+# --- who notices
+
+
+def test_signatures_catch_all_that_was_done_and_the_table_says_so(ran: Ran) -> None:
+    said = {case["what"]: case["said"] for case in ran.found["caught"]["signatures"]}
+    count = demo_images_caught.PICTURES
+    assert all(sum(counts.values()) >= count for counts in said.values())
+    assert {what: set(counts) for what, counts in said.items()} == {
+        "as it was signed": {"genuine"},
+        "picture modified, signature kept": {"altered"},
+        "another name, signature kept": {"altered"},
+        "picture modified, signature taken out": {"unsigned"},
+        "picture modified, signed by the forger": {"untrusted"},
+        "never signed": {"unsigned"},
+    }
+    assert re.search(r"picture modified, signature kept +│ altered +│ altered \(\d+\)", ran.stdout)
+
+
+def test_the_report_has_every_picture_with_words_and_opens_alone(ran: Ran) -> None:
+    page = (ran.out / "report.html").read_text("utf-8")
+    texts = re.findall(r'<img src="data:image/svg\+xml;base64,[^"]+" alt="([^"]+)"', page)
+    assert page.count("<img") == len(texts) >= demo_images_caught.PICTURES
+    assert all("four pictures of one phantom breast" in text for text in texts)
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert demonstration.NOTICE in page
+    assert page.count("SIMULATED") >= 2
+    assert {Path(path).name for path in ran.found["files"]} >= {"report.html", "demo-images.json"}
+
+
+def test_no_figure_is_dressed_up(ran: Ran) -> None:
+    caught = ran.found["caught"]
+    auc = caught["detector"]["auc"]
+    assert auc["low"] <= auc["value"] <= auc["high"]
+    assert caught["readers"]["simulated"] is True
+    assert caught["women"] == 10
+    assert caught["genuine"] == 20
+    for text in caught["words"]:
+        assert text in " ".join(ran.stdout.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("readers", "detector", "said", "not_said"),
+    [
+        ((0.5, 0.4, 0.6), (0.9, 0.85, 0.95), "told them, ahead of the readers (AUC", "did not tell them"),
+        ((0.5, 0.4, 0.6), (0.58, 0.52, 0.64), "by less than chance may explain", "did not tell them"),
+        ((0.7, 0.6, 0.8), (0.65, 0.6, 0.7), "no better than the readers", "ahead"),
+        ((0.5, 0.4, 0.6), (0.52, 0.45, 0.6), "did not tell them beyond chance", "ahead"),
+        ((0.5, 0.4, 0.6), (math.nan, math.nan, math.nan), "did not tell them beyond chance", "ahead"),
+    ],
+)
+def test_words_depend_on_figures(
+    readers: tuple[float, float, float],
+    detector: tuple[float, float, float],
+    said: str,
+    not_said: str,
+) -> None:
+    made = demo_images_caught.Figure
+    half = made(0.5, 0.4, 0.6)
+    case = demo_images_signed.Case("as it was signed", "genuine", {"altered": 1, "genuine": 5})
+    caught = demo_images_caught.Caught(
+        10, 20, 20, made(*readers), made(*detector), half, half, 0.05, {"learn": 5}, (case,), ()
+    )
+    text = " ".join(caught.words)
+    assert said in text
+    assert not_said not in caught.words[1]
+    assert "Signatures did NOT do what they should" in text
+    assert ("did not tell modified" in caught.words[0]) is (readers[1] <= 0.5)
+    json.dumps(caught.as_json(), allow_nan=False)
+
+
+def test_pictures_in_the_report_are_marked(ran: Ran) -> None:
+    """The modified panel differs from the bare modified picture by the words burned in."""
+    from scanward.cli.demo_images_report import _figure
+    from scanward.forensics.examining import Found
+    from scanward.forensics.families import Sample
+
+    breast = np.ones((64, 64), np.bool_)
+    picture = np.full((64, 64), 20_000, np.uint16)
+    picture[0, 0] = 60_000
+    genuine = Sample(picture, breast, ~breast, "genuine", "w", "p")
+    modified = Sample(picture, breast, breast, demo_images_caught.GENERATOR, "w", "p", cancer=True)
+    heat = np.zeros((64, 64), np.float32)
+    found = Found(p_value=1.0, likelihood_ratio=1.0, alarm=False, heat=heat, words=("x",), false_alarms=0.1,
+                  score=0.0, network=0.0, second=0.0)  # fmt: skip
+    axes = _figure(demo_images_caught.Pair(genuine, modified, found, found)).axes
+    shown = [np.asarray(axis.images[0].get_array()) for axis in axes]
+    assert np.array_equal(shown[0], picture.repeat(4, 0).repeat(4, 1))
+    assert (shown[1] != shown[0]).sum() > 500
+    assert axes[1].get_title() == "MODIFIED"

@@ -11,6 +11,7 @@ import click
 from scanward.cli.output import note, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from scanward.cli.demo_images_caught import Caught
     from scanward.tampering.demonstration import Shown
     from scanward.tampering.evaluation.results import TamperResult
 
@@ -38,12 +39,15 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
 def demo_images_command(out: Path, patients: int, steps: int, seed: int, as_json: bool) -> None:
-    """Train a CycleGAN on phantoms, insert and remove lesions, and ask independent classifiers and the truth.
+    """Train a CycleGAN on phantoms, insert and remove lesions, and ask who notices.
 
     Phantoms are mammograms drawn by a program: each is known with and without its lesion, and no patient is behind
-    any. Three sets of phantom women share nobody: the generator learns from one, two classifiers learn from another,
-    and the third is modified and judged. Controls run beside the generator, one of which does nothing. Every
+    any. Sets of phantom women share nobody: the generator learns from one, two classifiers learn from another, and
+    a third is modified and judged. Controls run beside the generator, one of which does nothing. Every
     modified picture says that it is modified.
+
+    Who notices is asked of classifiers and of the truth, of SIMULATED readers, of a detector that learned from a
+    fourth set of women, and of DICOM signatures: the report (OUT/report.html) shows it with pictures.
 
     Needs no network, no GPU and no data; some ten minutes on two cores. Stopped with Ctrl-C, the same command goes on
     where it was; other options want another --out. For research into defence.
@@ -57,11 +61,19 @@ def demo_images_command(out: Path, patients: int, steps: int, seed: int, as_json
     # Threads that wait for each other should sleep: spinning, two of them on a busy machine take ten times as long.
     # Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from scanward.tampering.demonstration import NOTICE, Plan, demonstrate
+    from scanward.cli.demo_images_caught import catch
+    from scanward.cli.demo_images_report import write_report
+    from scanward.tampering.demonstration import NOTICE, SETS, Plan, demonstrate, timed, write_found
 
     note(NOTICE)
     try:
         shown = demonstrate(Plan(patients=patients, steps=steps, seed=seed), out, progress, note)
+        data = {name: out / "phantoms" / name for name in SETS}
+        with timed(shown.seconds, "noticing"):
+            caught = catch(shown.plan, data, out / "run", out / "detector", progress, note)
+        shown.more["caught"] = caught.as_json()
+        shown.files.insert(0, write_report(shown, caught, out))
+        write_found(shown, out)
     except KeyboardInterrupt:
         note(f"stopped; the same command goes on from what {out} holds")
         raise
@@ -69,6 +81,7 @@ def demo_images_command(out: Path, patients: int, steps: int, seed: int, as_json
         print_json(shown.as_json())
         return
     _print(shown)
+    _print_caught(caught)
     _print_files(out)
     click.echo(NOTICE)
 
@@ -118,6 +131,29 @@ def _print(shown: Shown) -> None:
     click.echo(f"\nTook {sum(shown.seconds.values()):.0f} s: {took}.")
 
 
+def _print_caught(caught: Caught) -> None:
+    print_table(
+        ("who looks", "figure", "95 % interval"),
+        [
+            ("readers, SIMULATED", "AUC", str(caught.readers)),
+            ("the detector", "AUC", str(caught.detector)),
+            ("", "modified pictures found", str(caught.found)),
+            ("", f"genuine women alarmed at ({caught.false_alarms:.2g} set)", str(caught.alarmed)),
+        ],
+        title=f"Phantoms: who tells {caught.modified} modified from {caught.genuine} genuine pictures",
+    )
+    print_table(
+        ("signed pictures", "should be", "scanward verify says"),
+        [
+            (case.name, case.expected, ", ".join(f"{what} ({n})" for what, n in case.said.items()))
+            for case in caught.signatures
+        ],
+        title="Phantoms: signatures",
+    )
+    for text in caught.words:
+        click.echo(text)
+
+
 def _title(tamper: TamperResult) -> str:
     if tamper.kind == "generator":
         return f"CycleGAN {tamper.name}"
@@ -125,6 +161,7 @@ def _title(tamper: TamperResult) -> str:
 
 
 def _print_files(out: Path) -> None:
+    click.echo(f"Report with pictures: {out / 'report.html'}")
     click.echo(f"Genuine, modified, change: {out / 'evaluation'}/sheet-*.png, {out / 'run'}/sheet-*.png.")
     click.echo(
         f"Tables and curves: {out / 'evaluation' / 'evaluation.md'}, figure-*.png, {out / 'run' / 'curves.png'}."

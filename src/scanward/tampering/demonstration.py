@@ -39,8 +39,9 @@ NOTICE = (
     "Scanward is not a medical device."
 )
 PRESET = "scanward-64"
-SETS = ("generator", "classifiers", "test", "shown")
-SHOWN = 8  # women of the last set
+SETS = ("generator", "classifiers", "test", "shown", "detector")
+SHOWN = 8  # women of the fourth set
+DETECTOR = 3  # times as many women for the last set: a detector needs them
 SHOWN_SIDE = 128  # px of their pictures: large enough for the mark to be read
 CONTRAST = 1.25  # of lesions, times the usual: so that classifiers learn them in the time there is
 EPOCHS = 14  # passes of a classifier at most; `tamper evaluate` takes 16
@@ -49,6 +50,7 @@ RESAMPLES = 1000
 PROCESSINGS = ("none", "blur-1", "jpeg-75")
 MODIFIED: dict[Direction, str] = {"insert": "inserted", "remove": "removed"}
 THREADS = 2
+FOUND = "demo-images.json"
 SAVE_SECONDS = 20.0  # what stopping costs at most
 LEAST_PATIENTS = 10  # below it a part of the classifiers' split may be empty
 MOST_SEED = (1 << 32) // len(SETS) - 1  # a set's seed is one word
@@ -109,6 +111,7 @@ class Shown:
     found: Confirmation
     files: list[Path]
     seconds: dict[str, float] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)  # what others found in it
 
     def as_json(self) -> dict[str, Any]:
         """The shape of ``scanward demo-images --json`` and of ``demo-images.json``."""
@@ -127,6 +130,7 @@ class Shown:
                 "cancer": facts.cancer,
             },
             "evaluation": self.found.as_json(),
+            **self.more,
             "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
             "files": [str(path) for path in self.files],
         }
@@ -149,29 +153,37 @@ def demonstrate(
         note(f"going on with what {out} holds; remove it to begin anew")
     seconds: dict[str, float] = {}
 
-    note(f"drawing three sets of {plan.patients} phantom women, and {SHOWN} more to look at")
-    with _timed(seconds, "phantoms"):
+    note(
+        f"drawing three sets of {plan.patients} phantom women, {women_of(plan, 'detector')} for a "
+        f"detector, and {SHOWN} "
+        "to look at"
+    )
+    with timed(seconds, "phantoms"):
         data = {name: _phantoms(plan, out, name, progress) for name in SETS}
 
     note(f"training {PRESET}, {plan.steps} steps")
-    with _timed(seconds, "training"):
+    with timed(seconds, "training"):
         trained = _train(plan, data["generator"], out / "run", progress)
     for remark in trained.remarks:
         note(remark)
 
     note("inserting and removing lesions")
-    with _timed(seconds, "applying"):
+    with timed(seconds, "applying"):
         for direction, folder in MODIFIED.items():
             _apply(data["shown"], out, direction, folder, progress)
 
     note("training two classifiers on genuine phantoms of other women, and asking them")
-    with _timed(seconds, "evaluation"):
+    with timed(seconds, "evaluation"):
         found = _evaluate(plan, data, out, progress)
 
-    path = out / "demo-images.json"
-    shown = Shown(plan, trained, found, [*_files(out), path], seconds)
-    _write(path, shown.as_json())
+    shown = Shown(plan, trained, found, [*_files(out), out / FOUND], seconds)
+    write_found(shown, out)
     return shown
+
+
+def write_found(shown: Shown, out: Path) -> None:
+    """Write demo-images.json, whole or not at all; InputError where it cannot be."""
+    _write(out / FOUND, shown.as_json())
 
 
 def _claim(plan: Plan, out: Path) -> bool:
@@ -205,10 +217,17 @@ def _claim(plan: Plan, out: Path) -> bool:
     return True
 
 
+def women_of(plan: Plan, name: str) -> int:
+    """How many women a set has."""
+    if name == "shown":
+        return SHOWN
+    return plan.patients * (DETECTOR if name == "detector" else 1)
+
+
 def _phantoms(plan: Plan, out: Path, name: str, progress: Progress) -> Path:
     """One of the sets, drawn unless it is whole. Women of different seeds have nothing in common."""
     folder = out / "phantoms" / name
-    women = SHOWN if name == "shown" else plan.patients
+    women = women_of(plan, name)
     rows, columns = (SHOWN_SIDE, SHOWN_SIDE) if name == "shown" else (plan.preset.rows, plan.preset.columns)
     if not (folder / MANIFEST).exists():
         folder.parent.mkdir(exist_ok=True)
@@ -286,7 +305,8 @@ def _files(out: Path) -> list[Path]:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long it took under ``name``."""
     began = time.monotonic()
     yield
     seconds[name] = time.monotonic() - began
