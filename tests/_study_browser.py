@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from _study_pages import PASSWORD, ServerProcess
 from scanward.reading.exporting import history
@@ -223,7 +224,12 @@ class Seat:
 
     def waiting(self, number: int) -> None:
         """Until so many answers wait to be sent."""
-        self.page.wait_for_selector(f"#waiting[data-waiting='{number}']")
+        try:
+            self.page.wait_for_selector(f"#waiting[data-waiting='{number}']")
+        except PlaywrightTimeout:
+            there = self.page.evaluate("({...document.querySelector('#waiting').dataset})")
+            kept = self.kept()["bases"].get("scanward-study", {}).get("answers")
+            raise AssertionError(f"not {number} answers wait: {there}, kept {kept}") from None
 
     def saved(self) -> None:
         """Until nothing waits, drafts included."""
