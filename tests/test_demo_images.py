@@ -319,9 +319,8 @@ def test_words_depend_on_figures(
 
 def test_pictures_in_the_report_are_marked(ran: Ran) -> None:
     """The modified panel differs from the bare modified picture by the words burned in."""
-    from scanward.cli.demo_images_report import _figure
-    from scanward.forensics.examining import Found
     from scanward.forensics.families import Sample
+    from scanward.forensics.figures import draw_pair
 
     breast = np.ones((64, 64), np.bool_)
     picture = np.full((64, 64), 20_000, np.uint16)
@@ -329,9 +328,7 @@ def test_pictures_in_the_report_are_marked(ran: Ran) -> None:
     genuine = Sample(picture, breast, ~breast, "genuine", "w", "p")
     modified = Sample(picture, breast, breast, demo_images_caught.GENERATOR, "w", "p", cancer=True)
     heat = np.zeros((64, 64), np.float32)
-    found = Found(p_value=1.0, likelihood_ratio=1.0, alarm=False, heat=heat, words=("x",), false_alarms=0.1,
-                  score=0.0, network=0.0, second=0.0)  # fmt: skip
-    axes = _figure(demo_images_caught.Pair(genuine, modified, found, found)).axes
+    axes = draw_pair(genuine, modified, heat).axes
     shown = [np.asarray(axis.images[0].get_array()) for axis in axes]
     assert np.array_equal(shown[0], picture.repeat(4, 0).repeat(4, 1))
     assert (shown[1] != shown[0]).sum() > 500

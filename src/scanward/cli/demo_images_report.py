@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from scanward.cli.demo_images_caught import GENERATOR, Caught, Pair
+from scanward.cli.demo_images_caught import Caught, Pair
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from scanward.forensics.examining import Heat
+    from scanward.forensics.families import Sample
     from scanward.reading.report_blocks import Block
     from scanward.tampering.demonstration import Shown
 
 FILE = "report.html"
-_ENLARGED = 4  # times: or the words that mark a modified picture would not fit
-_WORDS = "MODIFIED - SCANWARD RESEARCH"
 
 
 def write_report(shown: Shown, caught: Caught, out: Path) -> Path:
@@ -47,6 +42,7 @@ def write_report(shown: Shown, caught: Caught, out: Path) -> Path:
 
 
 def _blocks(shown: Shown, caught: Caught) -> Iterator[Block]:
+    from scanward.forensics.figures import draw_pair
     from scanward.reading.report_blocks import Drawing, Heading, Paragraph, Table
     from scanward.tampering.demonstration import NOTICE
 
@@ -118,7 +114,7 @@ def _blocks(shown: Shown, caught: Caught) -> Iterator[Block]:
     )
     for number, pair in enumerate(caught.pairs, 1):
         yield Heading(3, f"Pair {number}: a lesion {_done(pair)}")
-        yield Drawing(f"pair-{number}", _alternative(number, pair), _figure(pair))
+        yield Drawing(f"pair-{number}", _alternative(number, pair), draw_pair(*_drawn(pair)))
         yield Table(
             f"Pair {number}: what the detector says",
             ("", "p", "likelihood ratio", "evidence"),
@@ -139,6 +135,10 @@ def _blocks(shown: Shown, caught: Caught) -> Iterator[Block]:
     )
 
 
+def _drawn(pair: Pair) -> tuple[Sample, Sample, Heat]:
+    return pair.genuine, pair.modified, pair.found_modified.heat
+
+
 def _said(found: object) -> tuple[str, str, str]:
     p, ratio, words = (getattr(found, name) for name in ("p_value", "likelihood_ratio", "words"))
     return f"{p:.2g}", f"{ratio:.2g}", " ".join(words)
@@ -157,30 +157,3 @@ def _alternative(number: int, pair: Pair) -> str:
         "the breast; the "
         f"detector's heat over the modified one, at most {float(pair.found_modified.heat.max()):.2f}."
     )
-
-
-def _figure(pair: Pair) -> Figure:
-    from matplotlib.figure import Figure
-
-    from scanward.tampering.marking import stamp
-
-    assert pair.modified.family == GENERATOR
-    white = max(int(pair.genuine.picture.max()), 1)
-    modified = stamp(_large(pair.modified.picture).astype(np.uint16), _WORDS)
-    panels: tuple[tuple[str, NDArray[np.generic], str, float], ...] = (
-        ("genuine", _large(pair.genuine.picture), "gray", white),
-        ("MODIFIED", modified, "gray", white),
-        ("where", _large(pair.modified.region.astype(np.uint16)), "gray", 1),
-        ("detector's heat", _large(pair.found_modified.heat), "inferno", 1),
-    )
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
-    for place, (title, picture, colours, most) in zip(figure.subplots(1, 4), panels, strict=True):
-        place.imshow(picture, cmap=colours, vmin=0, vmax=most, interpolation="nearest")
-        place.set_title(title)
-        place.set_axis_off()
-    return figure
-
-
-def _large(picture: NDArray[np.generic]) -> NDArray[np.generic]:
-    enlarged: NDArray[np.generic] = picture.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
-    return enlarged
