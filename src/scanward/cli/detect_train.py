@@ -23,7 +23,9 @@ _PATH = click.Path(path_type=Path)
     help="Run of a generator (scanward tamper train) whose pictures are learned; repeatable.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1, 1000), default=6, show_default=True, help="Passes over all pictures."
+    "--epochs",
+    type=click.IntRange(1, 1000),
+    help="Passes, each source shown genuine and forged in one way.  [default: as show some 100,000 pictures, 8 to 60]",
 )
 @click.option(
     "--side",
@@ -40,7 +42,7 @@ def train_command(
     data: Path,
     run: Path,
     generators: tuple[Path, ...],
-    epochs: int,
+    epochs: int | None,
     side: int | None,
     split_path: Path | None,
     part: str | None,
@@ -51,7 +53,8 @@ def train_command(
 
     Women are divided: some to learn from, some for the likelihood ratio, some, genuine and used for nothing else, for
     calibration: a false-alarm rate of 0.01 needs 99 of these, some 330 women in all. Forged pictures are made in
-    memory; nothing forged is written. 2,800 pictures of 64 px and 5 epochs took 3.6 minutes of one core.
+    memory; nothing forged is written. What it finds grows with
+    the women it learns from (docs/adr/0014-detector.md); one core is shown some 130 pictures of 64 px a second.
 
     \b
     Example:
@@ -82,7 +85,7 @@ def train_command(
         detector = train(
             data,
             names,
-            Making(epochs=epochs, side=side or 0, seed=seed),
+            Making(epochs=epochs or 0, side=side or 0, seed=seed),
             patients=patients,
             tell=tell,
         )
