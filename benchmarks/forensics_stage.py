@@ -90,7 +90,11 @@ def mias_stage(arguments: argparse.Namespace, say: Say) -> Stage:
     split = split_by_patient(manifest, FILM_PARTS, FILM_SEED)
     preset = change(find("scanward-128"), {"optimiser.steps": str(arguments.steps), "optimiser.epochs": "0"})
     folder = arguments.folder / f"known-scanward-128-{arguments.steps}"
-    run = _trained(data, preset, folder, 0, Selection(part="generator"), split, say)
+    given = dict(one.split("=", 1) for one in arguments.runs)
+    if "known" in given:  # of women of no other part, or the test refuses them
+        run = load_run(Path(given["known"]))
+    else:
+        run = _trained(data, preset, folder, 0, Selection(part="generator"), split, say)
     learn = sorted((*split.parts["generator"], *split.parts["classifier"]))
     # every fifth woman, of every label alike, for thresholds
     patients = manifest.patients()
