@@ -95,11 +95,11 @@ def mias_stage(arguments: argparse.Namespace, say: Say) -> Stage:
         run = load_run(Path(given["known"]))
     else:
         run = _trained(data, preset, folder, 0, Selection(part="generator"), split, say)
-    learn = sorted((*split.parts["generator"], *split.parts["classifier"]))
-    # every fifth woman, of every label alike, for thresholds
+    # every other woman whom no generator learned from, of every label alike, for thresholds
     patients = manifest.patients()
-    learn.sort(key=lambda who: (worst_label(patients[who]), who))
-    validate = learn[::5]
+    others = sorted(split.parts["classifier"], key=lambda who: (worst_label(patients[who]), who))
+    validate = others[::2]
+    learn = (*split.parts["generator"], *others)
     women = {
         "learn": frozenset(learn) - frozenset(validate),
         "validate": frozenset(validate),

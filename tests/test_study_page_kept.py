@@ -92,7 +92,9 @@ def test_an_offline_queue_survives_a_reload_and_is_sent(
         page.goto(f"{server.address}/study/read")
         seat.token = ""
         assert seat.case() == tokens[2]
-        seat.waiting(2)
+        page.wait_for_selector("#waiting[data-waiting='1'], #waiting[data-waiting='2']")
+        waits = int(page.get_attribute("#waiting", "data-waiting") or 0)
+        assert waits + len(taken(study.folder, "R03")[2:]) >= 2
         assert page.inner_text("#progress") == "2 of 4 in this session, 2 of 8 in all"
         assert seat.chosen("lesion") == 4
         seat.context.unroute("**/study/api/answers/*")
