@@ -18,17 +18,18 @@ import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
 from benchmarks.common import ROOT, Say, parser, quickly, save, sayer
 from benchmarks.forensics_report import KNOWN, report
 from benchmarks.forensics_stage import Stage, ground_of, mias_stage, phantom_stage
-from scanward.forensics import oneclass, residuals, training
+from scanward.forensics import networks, oneclass, residuals, training
 from scanward.forensics.baselines import Scorer, baselines
 from scanward.forensics.evaluation import (
     Row,
@@ -40,6 +41,7 @@ from scanward.forensics.evaluation import (
 )
 from scanward.forensics.evaluation_attack import attack
 from scanward.forensics.families import GENUINE, Sample, samples
+from scanward.forensics.networks import Localiser
 from scanward.forensics.oneclass import OneClass
 from scanward.forensics.opinions import Opinions
 from scanward.forensics.processing import CHAINS, PLAIN
@@ -140,6 +142,32 @@ def _remembering(folder: Path) -> None:
     training.planes = oneclass.planes = remembered
 
 
+class KeptNetwork(Network):
+    """A network that is learned once: what the same code made of the same pictures is read again from ``folder``."""
+
+    folder = FOLDER
+
+    def fit(self, samples: Iterable[Sample]) -> Self:
+        """Read it, or learn it and write it."""
+        taken = list(samples)
+        digest = hashlib.sha256(f"{self.epochs} {self.width} {self.batch} {self.seed} {self.rate}".encode())
+        for module in (residuals, networks, training):
+            digest.update(Path(str(module.__file__)).read_bytes())
+        for sample in taken:
+            digest.update(f"{sample.family} ".encode() + sample.picture.tobytes())
+        path = self.folder / f"network-{digest.hexdigest()[:24]}.safetensors"
+        if path.exists():
+            made = Localiser(self.width)
+            made.load_state_dict(load_file(path))
+            self.network = made.eval()
+            return self
+        super().fit(taken)
+        assert self.network is not None
+        save_file(self.network.state_dict(), path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+        return self
+
+
 def methods(arguments: argparse.Namespace, say: Say) -> dict[str, Callable[[], Scorer]]:
     """What is compared, each made anew for every training."""
 
@@ -147,7 +175,7 @@ def methods(arguments: argparse.Namespace, say: Say) -> dict[str, Callable[[], S
         say(f"pass {done} of {total}: loss {loss:.3f}")
 
     made: dict[str, Callable[[], Scorer]] = {
-        Opinions.name: lambda: Opinions(Network(epochs=arguments.epochs, progress=tell), OneClass())
+        Opinions.name: lambda: Opinions(KeptNetwork(epochs=arguments.epochs, progress=tell), OneClass())
     }
     passes = arguments.baseline_epochs
     for index, one in enumerate(baselines(epochs=passes)):
@@ -196,6 +224,7 @@ def run(
     """Train, score, tell."""
     say = sayer()
     _remembering(arguments.folder / "planes")
+    KeptNetwork.folder = arguments.folder
     stage = mias_stage(arguments, say) if arguments.mias else phantom_stage(arguments, say)
     generators = [f"generator:{name}" for name in stage.runs]
     learned = [KNOWN, *CLASSICAL]

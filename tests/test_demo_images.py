@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from scanward.cli.main import cli
 from scanward.errors import InputError, SettingsError
 from scanward.mammography.manifest import read_manifest
 from scanward.tampering import demonstration
-from scanward.tampering.checkpoints import checkpoints, load_run
+from scanward.tampering.checkpoints import checkpoints, hashed, load_run
 from scanward.tampering.demonstration import Plan, demonstrate
 from scanward.tampering.evaluation import evaluating
 from scanward.tampering.marking import marks_of
@@ -294,6 +294,12 @@ def test_no_figure_is_dressed_up(ran: Ran) -> None:
         ((0.5, 0.4, 0.6), (0.58, 0.52, 0.64), "by less than chance may explain", "did not tell them"),
         ((0.7, 0.6, 0.8), (0.65, 0.6, 0.7), "no better than the readers", "ahead"),
         ((0.5, 0.4, 0.6), (0.52, 0.45, 0.6), "did not tell them beyond chance", "ahead"),
+        (
+            (0.2, 0.1, 0.3),
+            (0.9, 0.8, 1.0),
+            "did not tell modified pictures from genuine ones beyond",
+            "chance",
+        ),
         ((0.5, 0.4, 0.6), (math.nan, math.nan, math.nan), "did not tell them beyond chance", "ahead"),
     ],
 )
@@ -313,8 +319,35 @@ def test_words_depend_on_figures(
     assert said in text
     assert not_said not in caught.words[1]
     assert "Signatures did NOT do what they should" in text
+    assert "did NOT" in replace(caught, signatures=()).words[2]  # none was asked for
+    assert "chance explains" not in text
     assert ("did not tell modified" in caught.words[0]) is (readers[1] <= 0.5)
     json.dumps(caught.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("change", ["women", "generators"])
+def test_a_detector_of_something_else_is_not_taken_for_its_own(ran: Ran, tmp_path: Path, change: str) -> None:
+    """One that learned from women of the test would look better than it is."""
+    from scanward.forensics import detector_files
+    from scanward.forensics.examining import Detector
+
+    def taken(folder: Path) -> Detector:
+        return demo_images_caught._detector(
+            Plan(10, 2, 4),
+            ran.out / "phantoms" / "detector",
+            ran.out / "run",
+            folder,
+            demonstration.silent,
+            lambda _: None,
+        )
+
+    own = taken(ran.out / "detector")
+    seen = set(read_manifest(ran.out / "phantoms" / "test").patients())
+    other = {"women": (*own.facts.women, *hashed(seen)), "generators": {"demonstration": "0" * 64}}
+    facts = msgspec.structs.replace(own.facts, **{change: other[change]})
+    detector_files.write(tmp_path, own._tensors(), facts)
+    with pytest.raises(SettingsError, match="did not learn from these phantoms"):
+        taken(tmp_path)
 
 
 def test_pictures_in_the_report_are_marked(ran: Ran) -> None:

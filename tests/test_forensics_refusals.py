@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,7 +17,7 @@ from scanward.errors import DecodeError, InputError, LeakError
 from scanward.forensics import detector_files
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.examining import Detector
-from scanward.forensics.families import GENUINE, samples
+from scanward.forensics.families import GENUINE, Sample, samples
 from scanward.forensics.making import Making, train
 from scanward.forensics.oneclass import NUMBERS, blocks
 from scanward.forensics.residuals import planes
@@ -145,7 +147,7 @@ def test_weights_that_are_no_numbers_or_do_not_fit_are_refused(
 
 def test_of_hardly_a_breast_nothing_is_said(detector: Detector) -> None:
     random = np.random.default_rng(2)
-    for rows, columns in ((48, 48), (48, 2880), (3000, 40), (1, 48), (48, 1), (7, 7)):
+    for rows, columns in ((48, 48), (48, 2880), (3000, 40), (400, 60), (1, 48), (48, 1), (7, 7)):
         picture = (20_000 + 400 * random.standard_normal((rows, columns))).astype(np.uint16)
         for breast in (np.zeros((rows, columns), np.bool_), np.arange(rows * columns).reshape(rows, -1) == 5):
             with pytest.raises(InputError, match="of breast"):
@@ -157,6 +159,40 @@ def test_of_hardly_a_breast_nothing_is_said(detector: Detector) -> None:
             assert np.isfinite([found.p_value, found.likelihood_ratio, found.score]).all()
         except InputError as error:
             assert "of breast" in error.what  # noqa: PT017
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_strip_that_one_opinion_cannot_see_is_no_picture_without_an_alarm(
+    detector: Detector, *, upright: bool
+) -> None:
+    """7 px wide in the frame: enough breast to count, and not one block for the second opinion."""
+    shape = (400, 60) if upright else (60, 400)
+    picture = (20_000 + 400 * np.random.default_rng(5).standard_normal(shape)).astype(np.uint16)
+    with pytest.raises(InputError, match="no block of breast"):
+        detector.examine(picture, np.ones(shape, np.bool_), false_alarms=0.2)
+
+
+def test_pictures_that_are_refused_calibrate_nothing(women: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making = sys.modules["scanward.forensics.making"]
+    narrow = np.zeros((48, 48), np.bool_)
+    narrow[:, :6] = True
+    drawn, judged, refused = samples, set(), []
+
+    def half(data: Path, families: tuple[str, ...], *rest: object, **more: object) -> Iterator[Sample]:
+        for number, one in enumerate(drawn(data, families, *rest, **more)):  # type: ignore[arg-type]
+            if families != (GENUINE,):
+                yield one
+            elif number % 2:
+                refused.append(one.name)
+                yield replace(one, breast=narrow)
+            else:
+                judged.add(one.patient)
+                yield one
+
+    monkeypatch.setattr(making, "samples", half)
+    made = train(women, {}, Making(epochs=1, width=8, families=("copy-move",)))
+    assert len(refused) > 5
+    assert len(made.calibration.scores) == len(judged) < made.facts.counts["calibrate"]
 
 
 def test_a_breast_without_a_whole_block_has_no_statistics() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scanward.cli.demo_images_signed import Case, signed_cases
+from scanward.errors import SettingsError
 
 if TYPE_CHECKING:
     from scanward.forensics.examining import Detector, Found
@@ -76,7 +77,7 @@ class Caught:
         readers = (
             "told modified pictures from genuine ones beyond chance"
             if self.readers.above_chance
-            else "did not tell modified pictures from genuine ones: chance explains what they did"
+            else "did not tell modified pictures from genuine ones beyond chance"
         )
         ahead = self.detector.low > self.readers.high
         detector = (
@@ -86,7 +87,7 @@ class Caught:
             if self.detector.above_chance
             else "did not tell them beyond chance"
         )
-        held = all(case.as_expected for case in self.signatures)
+        held = bool(self.signatures) and all(case.as_expected for case in self.signatures)
         signatures = (
             "held for every picture as it was signed and for none that was modified"
             if held
@@ -139,6 +140,8 @@ def catch(
     ------
     InputError, DecodeError, LearningError
         See `scanward.forensics.making.train`, and of a detector in ``out`` that is damaged.
+    SettingsError
+        The detector in ``out`` is not one of this demonstration.
     """
     from scanward.forensics.families import GENUINE, samples
     from scanward.mammography.manifest import read_manifest
@@ -188,9 +191,20 @@ def _detector(
     from scanward.forensics.detector_files import FILE
     from scanward.forensics.examining import Detector
     from scanward.forensics.making import Making, train
+    from scanward.mammography.manifest import read_manifest
+    from scanward.tampering.checkpoints import hashed, load_run
 
+    generator = load_run(run)
     if (out / FILE).exists():
-        return Detector.load(out)
+        kept = Detector.load(out)
+        mine = {*hashed(set(read_manifest(data).patients())), *generator.facts.patients}
+        if kept.facts.generators != {"demonstration": generator.fingerprint} or set(kept.facts.women) != mine:
+            raise SettingsError(
+                "a detector that did not learn from these phantoms and this generator",
+                str(out),
+                "remove that folder: the same command trains it anew",
+            )
+        return kept
     note("training a detector on genuine and modified phantoms of other women")
     with progress("detector", 1.0) as step:
         reached = 0.0

@@ -169,6 +169,12 @@ class Detector:
             )
         logit, heat = self.network.examined(shown, inside)
         strange, place = self.second.examined(shown, inside)
+        if place is None:  # one opinion alone would pass for two
+            raise InputError(
+                f"no block of breast that is {BLOCK} x {BLOCK} pixels in the detector's frame",
+                where,
+                "give the whole mammogram: of so narrow a strip nothing can be said",
+            )
         score = verdicts.combined(logit, strange, self.facts.scales)
         p_value = self.calibration.p_value(score)
         ratio = self.facts.curve(score)

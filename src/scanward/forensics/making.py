@@ -23,7 +23,7 @@ from scanward.errors import LearningError, SettingsError
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.examining import Detector
 from scanward.forensics.families import CLASSICAL, GENERATOR, GENUINE, Sample, samples
-from scanward.forensics.oneclass import OneClass
+from scanward.forensics.oneclass import OneClass, has_block
 from scanward.forensics.opinions import Opinions
 from scanward.forensics.training import Network
 from scanward.forensics.verdicts import curve, parted, women
@@ -120,7 +120,8 @@ def train(
     found = np.array(numbers(weigh))
     lies = np.array([s.forged for s in weigh])
     ratio = curve(list(found[~lies]), list(found[lies]))
-    clean = drawn("calibrate", (GENUINE,))
+    # what `Detector.examine` refuses says nothing of the pictures that it takes
+    clean = [s for s in drawn("calibrate", (GENUINE,)) if has_block(s.breast)]
     calibration = women([s.patient for s in clean], numbers(clean))
     facts = DetectorFacts(
         width=making.width,

@@ -78,16 +78,27 @@ class OneClass:
         )
 
 
+def has_block(breast: Mask) -> bool:
+    """Whether a breast (rows, columns) has a block at all."""
+    return bool(len(_corners(breast)))
+
+
+def _corners(breast: Mask) -> NDArray[np.int_]:
+    """Of the blocks that are breast, in strides."""
+    if min(breast.shape) < BLOCK:
+        return np.zeros((0, 2), dtype=np.int_)
+    full = np.lib.stride_tricks.sliding_window_view(inner(breast), (BLOCK, BLOCK))[::STRIDE, ::STRIDE]
+    return np.argwhere(full.mean((2, 3)) >= _FULL)
+
+
 def blocks(made: NDArray[np.float32], breast: Mask) -> tuple[Floats, NDArray[np.int_]]:
     """Statistics (blocks, `_FEATURES` x planes) of the blocks that are breast, and their upper left corners."""
-    size = (BLOCK, BLOCK)
-    if min(breast.shape) < BLOCK:
-        return np.zeros((0, _FEATURES * len(made))), np.zeros((0, 2), dtype=np.int_)
-    full = np.lib.stride_tricks.sliding_window_view(inner(breast), size)[::STRIDE, ::STRIDE].mean((2, 3))
-    at = np.argwhere(full >= _FULL)
+    at = _corners(breast)
     if not len(at):
         return np.zeros((0, _FEATURES * len(made))), at
-    windows = np.lib.stride_tricks.sliding_window_view(made, size, axis=(1, 2))[:, ::STRIDE, ::STRIDE]
+    windows = np.lib.stride_tricks.sliding_window_view(made, (BLOCK, BLOCK), axis=(1, 2))[
+        :, ::STRIDE, ::STRIDE
+    ]
     taken = windows[:, at[:, 0], at[:, 1]].reshape(len(made), len(at), -1).astype(np.float64)
     spread = np.log(taken.std(2) + 0.05)
     out = np.concatenate([taken.mean(2), spread, np.log(np.abs(taken).max(2) + 0.05)])
