@@ -15,7 +15,7 @@ from scanward.errors import DecodeError, InputError, LeakError, LearningError, S
 from scanward.forensics import detector_files, verdicts
 from scanward.forensics.examining import Detector, framed, unframed
 from scanward.forensics.families import GENUINE, samples
-from scanward.forensics.making import Making, train
+from scanward.forensics.making import Making, divided, train
 from scanward.forensics.networks import Localiser, parameters, pooled
 from scanward.forensics.oneclass import OneClass
 from scanward.forensics.residuals import NOISE, _by_tree, _each, copies, inner, planes
@@ -23,6 +23,7 @@ from scanward.forensics.training import Network
 from scanward.mammography.manifest import read_manifest
 from scanward.mammography.phantom_sets import write_phantoms
 from scanward.tampering import originals
+from scanward.tampering.checkpoints import hashed
 
 MAKING = Making(epochs=2, width=16, families=("copy-move", "splicing"))
 
@@ -152,6 +153,15 @@ def test_women_are_in_one_part_each() -> None:
     assert sorted(w for part in parts.values() for w in part) == sorted(names)
     assert [len(p) for p in parts.values()] == [50, 21, 30]
     assert parts == verdicts.parted(reversed(names), {"a": 0.5, "b": 0.2, "c": 0.3}, 3)
+
+
+def test_women_of_a_generator_are_learned_from_and_calibrate_nothing() -> None:
+    everybody = [f"w{k}" for k in range(60)]
+    known = hashed(set(everybody[:20]))
+    parts = divided(everybody, known, 3)
+    assert sorted(w for part in parts.values() for w in part) == sorted(everybody)
+    assert set(everybody[:20]) <= set(parts["learn"])
+    assert [len(parts[name]) for name in ("weigh", "calibrate")] == [6, 12]
 
 
 # --- what the numbers promise

@@ -76,14 +76,14 @@ def train(
     making = making or Making()
     manifest = read_manifest(data)
     images = [i for i in manifest.images if patients is None or i.patient in patients]
-    parts = parted((i.patient for i in images), SHARES, making.seed)
+    loaded: dict[str, Run] = {name: load_run(path) for name, path in runs.items()}
+    parts = divided({i.patient for i in images}, _of(loaded, "patients"), making.seed)
     if any(len(part) < LEAST for part in parts.values()):
         raise LearningError(
             f"{len({i.patient for i in images})} women are too few for three parts",
             str(data),
-            "give a larger data set; some 400 women for a false-alarm rate of 0.01",
+            "give a larger data set, of women whom no generator learned from; some 400 for a false-alarm rate of 0.01",
         )
-    loaded: dict[str, Run] = {name: load_run(path) for name, path in runs.items()}
     forged = (*(f"{GENERATOR}{name}" for name in loaded), *making.families)
     if not forged:
         raise SettingsError("nothing forged to learn from", "--runs", "give a generator or a family")
@@ -144,6 +144,15 @@ def train(
         torch=str(torch.__version__),
     )
     return Detector(opinions.network, opinions.second, facts)
+
+
+def divided(everybody: Collection[str], generators: Collection[str], seed: int) -> dict[str, tuple[str, ...]]:
+    """Women by part. Those of a generator (``generators``: hashed) are learned from alone: a detector knows its
+    pictures, and so, in a way, the women it learned from.
+    """
+    known = {who for who in everybody if hashed({who})[0] in generators}
+    parts = parted((who for who in everybody if who not in known), SHARES, seed)
+    return {**parts, "learn": (*parts["learn"], *sorted(known))}
 
 
 def _of(runs: Mapping[str, Run], what: Literal["patients", "pictures"]) -> set[str]:

@@ -77,7 +77,7 @@ def planes(picture: Pixels, breast: Mask) -> Planes:
         np.log(np.clip(grey, 0.05, 20.0)),
         *(_even(one, inside) for one in fine),
         *bands,
-        smooth[2] - 1.0,
+        np.clip(smooth[2] - 1.0, -1.0, 20.0),
         np.clip(noise, -4, 4),
         copies(grey, inside),
     ]
