@@ -267,7 +267,14 @@ def _print(rows: Sequence[dict[str, Any]], failed: Sequence[ScanwardError]) -> N
     ordered = sorted(rows, key=lambda row: float(row["p_value"]))
     print_table(
         ("file", "alarm", "p", "likelihood ratio", "probability"),
-        [(r["file"], r["alarm"], r["p_value"], r["likelihood_ratio"], r["probability"]) for r in ordered],
+        [
+            (
+                r["file"],
+                r["alarm"],
+                *(_short(r[name]) for name in ("p_value", "likelihood_ratio", "probability")),
+            )
+            for r in ordered
+        ],
         caption=f"{len(rows)} examined, {sum(bool(r['alarm']) for r in rows)} alarms, {len(failed)} not examined",
     )
     for row in [r for r in ordered if r["alarm"]][:20]:
@@ -319,3 +326,8 @@ def _port(text: str, option: str) -> int:
 
 detect_group.add_command(examine_command)
 detect_group.add_command(train_command)
+
+
+def _short(number: Any) -> str:
+    """Two figures for a table; CSV and JSON have all of them."""
+    return "" if number in (None, "") else f"{float(number):.2g}"
