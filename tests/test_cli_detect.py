@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from _mammo import save
 from _tamper_dicom import mammogram
 from scanward.cli.detect import _source
 from scanward.cli.main import cli
-from scanward.errors import SettingsError
+from scanward.errors import LearningError, SettingsError
+from scanward.forensics.card import write_card
+from scanward.forensics.examining import Detector
 from scanward.forensics.fetching import ByGet, ByMove
 from scanward.forensics.fetching_web import WebArchive
+from scanward.forensics.making import Making, train
 from scanward.mammography.phantom_sets import write_phantoms
 
 
@@ -53,8 +57,39 @@ def model(women: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert told["least_false_alarms"] == pytest.approx(1 / (told["women"]["calibrate"] + 1))
     assert told["women"]["learn"] + told["women"]["weigh"] + told["women"]["calibrate"] == 14
     assert "the least false-alarm rate" in result.stderr
-    assert [p.name for p in out.iterdir()] == ["detector.safetensors"]
+    assert {p.name for p in out.iterdir()} == {"detector.safetensors", "model-card.md", "roc.png"}
     return out
+
+
+def test_a_card_tells_what_was_measured_on_women_not_learned_from(model: Path) -> None:
+    card = (model / "model-card.md").read_text("utf-8")
+    facts = Detector.load(model).facts
+    assert Detector.load(model).fingerprint in card
+    assert f"of {facts.counts['weigh']} women whom neither opinion learned from" in card
+    for family in facts.families:
+        row = re.search(rf"^\| {family} \| 2 \| ([01]\.\d+) \| ([01]\.\d+) \|$", card, re.MULTILINE)
+        assert row, card
+        assert all(0 <= float(figure) <= 1 for figure in row.groups())
+    assert "Never for care, screening or diagnosis" in card
+    assert not any(woman in card for woman in facts.women)
+    with Image.open(model / "roc.png") as picture:
+        assert np.asarray(picture.convert("RGB")).std() > 5
+
+
+def test_only_a_training_writes_a_card(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(LearningError, match="only a training measures"):
+        write_card(tmp_path, Detector.load(model))
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_classical_forgeries_are_learned_from_where_asked(women: Path, tmp_path: Path) -> None:
+    whole = train(women, {}, Making(epochs=1))
+    few = train(women, {}, Making(epochs=1, classical=1))
+    assert few.facts.families == whole.facts.families
+    assert few.fingerprint != whole.fingerprint
+    assert few.weighed is not None
+    assert whole.weighed is not None
+    assert few.weighed.family.tolist() == whole.weighed.family.tolist()  # what is measured stays whole
 
 
 def test_pictures_are_examined_and_all_that_was_found_is_written(

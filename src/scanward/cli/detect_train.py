@@ -28,6 +28,11 @@ _PATH = click.Path(path_type=Path)
     help="Passes, each source shown genuine and forged in one way.  [default: as show some 100,000 pictures, 8 to 60]",
 )
 @click.option(
+    "--classical",
+    type=click.IntRange(1, 5),
+    help="Classical forgeries of each picture learned from: fewer, for more women in the same time.  [default: all]",
+)
+@click.option(
     "--side",
     type=click.IntRange(32, 2048),
     help="Side of the frame that pictures are shown in, px.  [default: the data set's own, 256 at most]",
@@ -43,6 +48,7 @@ def train_command(
     run: Path,
     generators: tuple[Path, ...],
     epochs: int | None,
+    classical: int | None,
     side: int | None,
     split_path: Path | None,
     part: str | None,
@@ -53,7 +59,7 @@ def train_command(
 
     Women are divided: some to learn from, some for the likelihood ratio, some, genuine and used for nothing else, for
     calibration: a false-alarm rate of 0.01 needs 99 of these, some 330 women in all. Forged pictures are made in
-    memory; nothing forged is written. What it finds grows with
+    memory; nothing forged is written. A model card and ROC curves go beside the detector. What it finds grows with
     the women it learns from (docs/adr/0014-detector.md); one core is shown some 130 pictures of 64 px a second.
 
     \b
@@ -62,6 +68,7 @@ def train_command(
       scanward tamper train --data phantoms/ --preset scanward-64 --out generator/
       scanward detect train --data phantoms/ --runs generator/ --out detector/
     """
+    from scanward.forensics.card import write_card
     from scanward.forensics.making import Making, train
 
     patients = _women(split_path, part)
@@ -85,17 +92,19 @@ def train_command(
         detector = train(
             data,
             names,
-            Making(epochs=epochs or 0, side=side or 0, seed=seed),
+            Making(epochs=epochs or 0, side=side or 0, seed=seed, classical=classical),
             patients=patients,
             tell=tell,
         )
     path = detector.save(run)
+    card = write_card(run, detector)
     facts = detector.facts
     least = 1 / (len(facts.calibration) + 1)
     if least > 0.01:
         note(f"the least false-alarm rate that so few women can express is {least:.2g}")
     result = {
         "detector": str(path),
+        "card": str(card),
         "fingerprint": detector.fingerprint,
         "frame": list(facts.frame),
         "families": list(facts.families),

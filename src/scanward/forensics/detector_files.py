@@ -28,7 +28,7 @@ from scanward.forensics.verdicts import Curve, Scale
 from scanward.tampering.marking import write_whole
 
 FILE = "detector.safetensors"
-FORMAT = "scanward-detector-2"
+FORMAT = "scanward-detector-3"
 _FRAME = 2048  # px: largest side that `scanward detect train` takes; memory grows with its square
 _LARGE = 1e9  # no score, and nothing that scales one, comes near
 _RATIO = 25.0  # logarithm of the largest likelihood ratio: no data set has e^25 pictures

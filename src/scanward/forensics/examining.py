@@ -16,6 +16,7 @@ from scanward.calibration import Calibration
 from scanward.errors import DecodeError, InputError, LeakError
 from scanward.forensics import detector_files, verdicts
 from scanward.forensics.detector_files import DetectorFacts
+from scanward.forensics.evaluation import Scores
 from scanward.forensics.networks import Localiser
 from scanward.forensics.oneclass import BLOCK, NUMBERS, OneClass
 from scanward.forensics.residuals import COPIES, NOISE, inner, planes
@@ -61,6 +62,7 @@ class Detector:
         self.network, self.second, self.facts = network, second, facts
         self.calibration = Calibration.of(facts.calibration)
         self._women, self._pictures = frozenset(facts.women), frozenset(facts.pictures)
+        self.weighed: Scores | None = None  # after a training: of the pictures that the curve was taken from
 
     @classmethod
     def load(cls, run: Path) -> Detector:

@@ -21,6 +21,7 @@ import torch
 from scanward import __version__
 from scanward.errors import LearningError, SettingsError
 from scanward.forensics.detector_files import DetectorFacts
+from scanward.forensics.evaluation import Scores
 from scanward.forensics.examining import Detector
 from scanward.forensics.families import CLASSICAL, GENERATOR, GENUINE, Sample, samples
 from scanward.forensics.oneclass import OneClass, has_block
@@ -38,12 +39,17 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """How a detector is made. ``side`` 0: the data set's own, `SIDE` at most; ``epochs`` 0: as `Network` chooses."""
+    """How a detector is made.
+
+    ``side`` 0: the data set's own, `SIDE` at most; ``epochs`` 0: as `Network` chooses; ``classical``: so many classical
+    forgeries of each picture learned from, None: of all families.
+    """
 
     epochs: int = 0
     width: int = 32
     side: int = 0
     seed: int = 0
+    classical: int | None = None
     families: tuple[str, ...] = CLASSICAL
 
 
@@ -90,18 +96,19 @@ def train(
     side = making.side or min(SIDE, max(max(i.rows, i.columns) for i in images))
     frame = (side, side)
 
-    def drawn(part: str, families: tuple[str, ...]) -> list[Sample]:
+    def drawn(part: str, families: tuple[str, ...], classical: int | None = None) -> list[Sample]:
         out: list[Sample] = []
         count = len(parts[part]) * len(images) / max(len({i.patient for i in images}), 1) * len(families)
         for sample in samples(
-            data, families, making.seed, runs=loaded, patients=parts[part], size=frame, seen_ok=True
-        ):
+            data, families, making.seed, runs=loaded, patients=parts[part], size=frame, seen_ok=True,
+            classical=classical,
+        ):  # fmt: skip
             out.append(sample)
             tell(f"pictures to {part}", min(len(out) / count, 1.0))
         tell(f"pictures to {part}", 1.0)
         return out
 
-    learn = drawn("learn", (GENUINE, *forged))
+    learn = drawn("learn", (GENUINE, *forged), making.classical)
     weigh = drawn("weigh", (GENUINE, *forged))
     opinions = Opinions(
         Network(
@@ -143,7 +150,9 @@ def train(
         scanward=__version__,
         torch=str(torch.__version__),
     )
-    return Detector(opinions.network, opinions.second, facts)
+    made = Detector(opinions.network, opinions.second, facts)
+    made.weighed = Scores(np.array([s.family for s in weigh]), np.array([s.patient for s in weigh]), found)
+    return made
 
 
 def divided(everybody: Collection[str], generators: Collection[str], seed: int) -> dict[str, tuple[str, ...]]:

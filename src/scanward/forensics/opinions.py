@@ -1,7 +1,7 @@
 """Two opinions as one: the network that learned from forgeries, and the one that never saw any.
 
 Both scores are put on the scale of genuine pictures that neither learned from (what was learned by heart is too near),
-and their weighted sum is the number that verdicts are made of (`scanward.forensics.verdicts.combined`).
+and `scanward.forensics.verdicts.combined` makes the one number of them that verdicts are taken from.
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ copies     logarithm of the distance to the most alike patch elsewhere in the br
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from threadpoolctl import ThreadpoolController
 
 from scanward.mammography.pictures import Mask, Pixels
 
@@ -117,14 +119,21 @@ def _each(patches: NDArray[np.float32], places: NDArray[np.int_]) -> NDArray[np.
     number[places[:, 0], places[:, 1]] = np.arange(len(places))
     near = np.array([(r, c) for r in range(1 - APART, APART) for c in range(1 - APART, APART)])
     out = np.empty(len(patches), dtype=np.float32)
-    for at in range(0, len(patches), _PIECE):
-        square = left[at : at + _PIECE] @ right
-        # a negative place is one from the other end, where nothing is
-        there = number[tuple((places[at : at + _PIECE, None] + near).transpose(2, 0, 1))]
-        rows, which = np.nonzero(there >= 0)
-        square[rows, there[rows, which]] = np.inf
-        out[at : at + _PIECE] = np.maximum(square.min(1), 0)
+    with _products().limit(limits=1, user_api="blas"):  # threads cost more than products so small
+        for at in range(0, len(patches), _PIECE):
+            square = left[at : at + _PIECE] @ right
+            # a negative place is one from the other end, where nothing is
+            there = number[tuple((places[at : at + _PIECE, None] + near).transpose(2, 0, 1))]
+            rows, which = np.nonzero(there >= 0)
+            square[rows, there[rows, which]] = np.inf
+            out[at : at + _PIECE] = np.maximum(square.min(1), 0)
     return out
+
+
+@cache
+def _products() -> ThreadpoolController:
+    """The libraries that multiply matrices here."""
+    return ThreadpoolController()
 
 
 def _by_tree(patches: NDArray[np.float32], places: NDArray[np.int_]) -> NDArray[np.float32]:

@@ -117,10 +117,17 @@ class Network:
         """Logit of the picture, and its heat."""
         assert self.network is not None, "fit first"
         x, inside = evened(planes(picture, breast)[None]), halved(inner(breast)[None])
-        with torch.inference_mode():  # the picture and its mirror image, as learned from
-            heat, logit = self.network(torch.cat([x, x.flip(2)]), torch.cat([inside, inside.flip(1)]))
-            hot = (torch.sigmoid(heat[:1]) + torch.sigmoid(heat[1:]).flip(1)) / 2
-            large = F.interpolate(hot[None], x.shape[2:], mode="bilinear", align_corners=False)[
+        views: tuple[list[int], ...] = ([], [2], [3], [2, 3])  # the picture, and mirrored as in the training
+        with torch.inference_mode():
+            heat, logit = self.network(
+                torch.cat([x.flip(dims) for dims in views]),
+                torch.cat([inside.flip([axis - 1 for axis in dims]) for dims in views]),
+            )
+            back = [
+                one.sigmoid().flip([axis - 2 for axis in dims]) for one, dims in zip(heat, views, strict=True)
+            ]
+            hot = torch.stack(back).mean(0)
+            large = F.interpolate(hot[None, None], x.shape[2:], mode="bilinear", align_corners=False)[
                 0, 0, : picture.shape[0], : picture.shape[1]
             ].numpy()
         made: NDArray[np.float32] = np.where(breast, large, 0).astype(np.float32)

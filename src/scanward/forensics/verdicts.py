@@ -1,10 +1,11 @@
 """From two opinions to one number, its p-value, its likelihood ratio, and, with a prior alone, a probability.
 
 The rule that makes one number of the two was fixed before anything is calibrated: both are put on the scale of genuine
-pictures (median 0, spread 1) and the weighted sum is taken. The number is calibrated once, conformally, with the woman
-as the unit (her strangest picture's number), on genuine women used for nothing else. The likelihood ratio comes from a
-logistic curve through genuine and forged pictures of yet other women, and is clamped to what so many pictures can
-support: with n pictures of one kind nothing beyond n + 1 to 1 is claimed.
+pictures (median 0, spread 1), and what the second has above one spread is added to the first: of a picture that is not
+strange at all, the one that learned from forgeries speaks alone. The number is calibrated once, conformally, with the
+woman as the unit (her strangest picture's number), on genuine women used for nothing else. The likelihood ratio comes
+from a logistic curve through genuine and forged pictures of yet other women, and is clamped to what so many pictures
+can support: with n pictures of one kind nothing beyond n + 1 to 1 is claimed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from scanward.calibration import Calibration, units_needed
 from scanward.errors import LearningError, SettingsError
 
-SECOND = 0.5  # weight of the opinion that never saw a forgery: docs/adr/0014 tells how it was chosen
+BEYOND = 1.0  # spreads of genuine pictures: where the second opinion begins to count; docs/adr/0014 tells why
 
 
 class Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,8 +58,8 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def combined(network: float, second: float, scales: Mapping[str, Scale]) -> float:
-    """One number of both opinions."""
-    return scales["network"](network) + SECOND * scales["second"](second)
+    """One number of both opinions: the network's, and what the second has beyond `BEYOND`."""
+    return scales["network"](network) + max(scales["second"](second) - BEYOND, 0.0)
 
 
 def curve(genuine: Sequence[float], forged: Sequence[float]) -> Curve:
