@@ -61,6 +61,7 @@ def train_command(
     calibration: a false-alarm rate of 0.01 needs 99 of these, some 330 women in all. Forged pictures are made in
     memory; nothing forged is written. A model card and ROC curves go beside the detector. What it finds grows with
     the women it learns from (docs/adr/0014-detector.md); one core is shown some 130 pictures of 64 px a second.
+    A training that was cut off goes on from its last pass when the same command is given again.
 
     \b
     Example:
@@ -70,6 +71,7 @@ def train_command(
     """
     from scanward.forensics.card import write_card
     from scanward.forensics.making import Making, train
+    from scanward.forensics.passes import FILE
 
     patients = _women(split_path, part)
     names: dict[str, Path] = {}
@@ -94,9 +96,11 @@ def train_command(
             names,
             Making(epochs=epochs or 0, side=side or 0, seed=seed, classical=classical),
             patients=patients,
+            keep=run / FILE,
             tell=tell,
         )
     path = detector.save(run)
+    (run / FILE).unlink(missing_ok=True)
     card = write_card(run, detector)
     facts = detector.facts
     least = 1 / (len(facts.calibration) + 1)

@@ -59,6 +59,7 @@ def train(
     making: Making | None = None,
     *,
     patients: Collection[str] | None = None,
+    keep: Path | None = None,
     tell: Tell = lambda what, share: None,
 ) -> Detector:
     """Make a detector.
@@ -71,6 +72,8 @@ def train(
         Generators whose pictures are learned, beside the classical forgeries.
     patients : pseudonyms
         Those alone (a part of a split); None: all.
+    keep : Path, optional
+        Where the network's training is kept after each pass: the same call goes on from there.
     tell : callable
         Told what is done, and which share of it.
 
@@ -115,6 +118,7 @@ def train(
             epochs=making.epochs,
             width=making.width,
             seed=making.seed,
+            keep=keep,
             progress=lambda done, total, loss: tell(f"learning, loss {loss:.3f}", done / total),
         ),
         OneClass(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from scanward import __version__
 from scanward.forensics.baselines import usable
 from scanward.forensics.families import GENERATOR, Sample
 from scanward.forensics.networks import LEAST, STEP, Localiser
+from scanward.forensics.passes import Passes
 from scanward.forensics.processing import CHAINS, PLAIN, processed
 from scanward.forensics.residuals import PLANES, inner, planes
 from scanward.mammography.pictures import Mask, Pixels
@@ -45,6 +48,8 @@ class Network:
         Of the training: channels, pictures a step, of all random numbers, of Adam.
     chains : names
         Processings that pictures are also seen through.
+    keep : Path, optional
+        What was learned is kept there after each pass; the same training begun again goes on from it.
     """
 
     name = "network"
@@ -59,9 +64,11 @@ class Network:
         rate: float = 2e-3,
         chains: Sequence[str] = SEEN_THROUGH,
         progress: Progress = lambda done, total, loss: None,
+        keep: Path | None = None,
     ) -> None:
         self.epochs, self.width, self.batch, self.seed, self.rate = epochs, width, batch, seed, rate
         self.chains, self._progress = tuple(chains), progress
+        self.keep = keep
         self.network: Localiser | None = None
 
     def fit(self, samples: Iterable[Sample]) -> Self:
@@ -74,7 +81,7 @@ class Network:
         Raises
         ------
         LearningError
-            No genuine, or no forged picture.
+            No genuine, or no forged picture; what was learned so far cannot be kept.
         """
         taken = usable(samples)
         sources = _Sources(taken)
@@ -87,7 +94,8 @@ class Network:
             optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=1e-2)
             steps = epochs * -(-sources.shown // self.batch)
             falling = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=steps + 1)
-            for epoch in range(epochs):
+            passes = Passes(self.keep, self._called(taken, epochs)) if self.keep else None
+            for epoch in range(passes.resume(network, optimiser, falling) if passes else 0, epochs):
                 total = 0.0
                 for rows in torch.split(sources.drawn(), self.batch):
                     version = shown[0] if len(shown) == 1 or torch.rand(()) < 0.5 else shown[1]
@@ -100,6 +108,8 @@ class Network:
                     optimiser.step()
                     falling.step()
                     total += float(loss.detach()) * len(rows)
+                if passes:
+                    passes.keep(epoch + 1, network, optimiser, falling)
                 self._progress(epoch + 1, epochs, total / sources.shown)
         self.epochs = epochs
         self.network = network.eval()
@@ -132,6 +142,25 @@ class Network:
             ].numpy()
         made: NDArray[np.float32] = np.where(breast, large, 0).astype(np.float32)
         return float(logit.mean()), made
+
+    def _called(self, taken: Sequence[Sample], epochs: int) -> str:
+        """A name of the training: the same pictures, settings and software."""
+        how = (
+            epochs,
+            self.width,
+            self.batch,
+            self.seed,
+            self.rate,
+            self.chains,
+            __version__,
+            torch.__version__,
+        )
+        digest = hashlib.sha256(repr(how).encode())
+        for s in taken:
+            digest.update(f"{s.family}\0{s.patient}\0{s.name}\0{s.picture.shape}\0".encode())
+            for array in (s.picture, s.breast, s.region):
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def _versions(self, taken: Sequence[Sample]) -> list[_Shown]:
         """As it is, and through a chain; of many pictures, each in one of the two ways, to save memory."""
