@@ -161,10 +161,12 @@ class KeptNetwork(Network):
             made.load_state_dict(load_file(path))
             self.network = made.eval()
             return self
+        self.keep = path.with_suffix(".passes")
         super().fit(taken)
         assert self.network is not None
         save_file(self.network.state_dict(), path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
+        self.keep.unlink()
         return self
 
 
@@ -190,16 +192,24 @@ def _opinions(method: Scorer) -> list[Scorer]:
 
 
 def added(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures with those of an earlier result of other methods; ValueError when it was of other pictures."""
-    for key in ("kind", "false_alarms", "genuine", "women", "learned_from", "generators"):
+    """Figures with those of an earlier result of other methods; ValueError when it was of other pictures.
+
+    Only what was learned without a group may have been learned from fewer pictures: it says so.
+    """
+    for key in ("kind", "false_alarms", "genuine", "women", "generators"):
         if told[key] != before[key]:
             raise ValueError(f"the earlier result is of other pictures: {key} differs")
+    who = ", ".join(sorted({row["method"] for row in told["rows"]}))
+    if told["learned_from"] != before["learned_from"]:
+        if not all(row["unseen"] and row["family"] in CLASSICAL for row in told["rows"]):
+            raise ValueError("the earlier result is of other pictures: learned_from differs")
+        who += f" (without each group, learned from {told['learned_from']} pictures)"
     rows = {_key(row): row for row in (*before["rows"], *told["rows"])}
-    apart = [*before.get("apart", []), ", ".join(sorted({row["method"] for row in told["rows"]}))]
     return told | {
+        "learned_from": before["learned_from"],
         "rows": list(rows.values()),
         "attack": [*before["attack"], *told["attack"]],
-        "apart": apart,
+        "apart": [*before.get("apart", []), who],
     }
 
 

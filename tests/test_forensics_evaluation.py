@@ -228,3 +228,10 @@ def test_the_section_of_the_results_says_what_was_measured_and_of_what(
     assert "0.800 (0.700 to 0.800) before, 0.400 (0.300 to 0.400) after" in both
     with pytest.raises(ValueError, match="genuine differs"):
         added(other | {"genuine": 8}, one)
+    without = about | {"learned_from": 2, "rows": [row("ours", "splicing", 0.7, True)], "attack": []}
+    told = report(added(without, one))
+    assert "each method learned from 3 pictures" in told
+    assert "ours (without each group, learned from 2 pictures)" in told
+    assert "`splicing`, AUC 0.700" in told
+    with pytest.raises(ValueError, match="learned_from differs"):
+        added(other | {"learned_from": 2}, one)
