@@ -13,8 +13,9 @@ import torch
 from scanward.calibration import Calibration
 from scanward.errors import DecodeError, InputError, LeakError, LearningError, SettingsError
 from scanward.forensics import detector_files, verdicts
-from scanward.forensics.examining import Detector, framed, unframed
+from scanward.forensics.examining import Detector
 from scanward.forensics.families import GENUINE, samples
+from scanward.forensics.framing import framed, unframed
 from scanward.forensics.making import Making, divided, train
 from scanward.forensics.networks import Localiser, parameters, pooled
 from scanward.forensics.oneclass import OneClass

@@ -17,6 +17,7 @@ from scanward.errors import DecodeError, InputError, LeakError
 from scanward.forensics import detector_files, verdicts
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.evaluation import Scores
+from scanward.forensics.framing import framed, unframed
 from scanward.forensics.networks import Localiser
 from scanward.forensics.oneclass import BLOCK, NUMBERS, OneClass
 from scanward.forensics.residuals import COPIES, NOISE, inner, planes
@@ -291,38 +292,3 @@ def _where(
             f"No place is hot by itself; the strangest block is around column {column}, row {row} (chest wall left).",
         )
     return ()
-
-
-def framed(picture: Pixels, breast: Mask, frame: tuple[int, int], unit: int = 1) -> tuple[Pixels, Mask]:
-    """A picture in the detector's frame, its aspect kept, background at the right and the bottom.
-
-    As `scanward.forensics.families.samples` resamples what detectors learn from: a test compares them.
-    """
-    if picture.shape == frame:
-        return picture, breast
-    rows, columns = _inside(picture.shape, frame)
-    shown, mask = np.zeros(frame, dtype=np.uint16), np.zeros(frame, dtype=np.bool_)
-    steps = np.clip(np.rint(_scaled(picture, rows, columns).astype(np.float64) / unit), 0, 65535 // unit)
-    shown[:rows, :columns] = (steps * unit).astype(np.uint16)
-    mask[:rows, :columns] = _scaled(breast, rows, columns) >= 0.5
-    return shown, mask
-
-
-def unframed(heat: Heat, shape: tuple[int, ...], frame: tuple[int, int]) -> Heat:
-    """A map of the frame over the picture."""
-    if tuple(shape) == frame:
-        return heat
-    rows, columns = _inside(shape, frame)
-    return _scaled(heat[:rows, :columns], shape[0], shape[1])
-
-
-def _inside(shape: tuple[int, ...], frame: tuple[int, int]) -> tuple[int, int]:
-    scale = min(frame[0] / shape[0], frame[1] / shape[1])
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
-
-
-def _scaled(array: NDArray[np.generic], rows: int, columns: int) -> Heat:
-    from PIL import Image as Pil
-
-    picture = Pil.fromarray(array.astype(np.float32))
-    return np.asarray(picture.resize((columns, rows), Pil.Resampling.BILINEAR), dtype=np.float32)

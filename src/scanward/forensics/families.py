@@ -35,6 +35,7 @@ from scipy import ndimage
 
 from scanward.errors import InputError, LeakError, SettingsError
 from scanward.forensics.fillings import copied, exemplar, harmonic_noisy, spliced
+from scanward.forensics.framing import Size, framed, framed_region
 from scanward.mammography.manifest import Image, read_manifest
 from scanward.mammography.pictures import Mask, Pixels
 from scanward.tampering import originals
@@ -54,7 +55,6 @@ CLASSICAL = (
 STEP = 256  # grey levels of 16 bits: one step of 8 bits, the least change that `Sample.region` calls altered
 _TRIES = 8  # other women that are looked at until one has breast where it is needed
 
-Size = tuple[int, int]
 Source = Callable[["_Opened"], NDArray[np.float64] | None]
 
 
@@ -350,28 +350,13 @@ def _region(reference: Pixels, made: Pixels) -> Mask:
 
 
 def _sized(sample: Sample, size: Size | None, unit: int) -> Sample:
-    """The sample in a frame of ``size``, scaled alike whatever was done to it, its aspect kept."""
+    """The sample in a frame of ``size``, scaled alike whatever was done to it."""
     if size is None:
         return sample
-    rows, columns = sample.picture.shape
-    scale = min(size[0] / rows, size[1] / columns)
-    inner = (max(1, round(rows * scale)), max(1, round(columns * scale)))
-    picture = np.zeros(size, dtype=np.uint16)
-    picture[: inner[0], : inner[1]] = _saved(_scaled(sample.picture, inner), unit)
-    breast, region = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-    breast[: inner[0], : inner[1]] = _scaled(sample.breast, inner) >= 0.5
-    part = _scaled(sample.region, inner)
-    if sample.region.any():
-        region[: inner[0], : inner[1]] = part >= min(0.5, float(part.max()) * 0.999)
-    return replace(sample, picture=picture, breast=breast, region=region)
-
-
-def _scaled(array: NDArray[np.generic], size: Size) -> NDArray[np.float32]:
-    """Area averaging when it shrinks, linear when it grows (Pillow's box-supported triangle)."""
-    from PIL import Image as Pil
-
-    picture = Pil.fromarray(array.astype(np.float32))
-    return np.asarray(picture.resize((size[1], size[0]), Pil.Resampling.BILINEAR), dtype=np.float32)
+    picture, breast = framed(sample.picture, sample.breast, size, unit)
+    return replace(
+        sample, picture=_saved(picture, unit), breast=breast, region=framed_region(sample.region, size)
+    )
 
 
 def _fitted(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
