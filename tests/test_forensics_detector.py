@@ -139,6 +139,21 @@ def test_forged_are_told_from_genuine_by_network_and_by_heat() -> None:
     assert np.array_equal(shuffled.mean, second.mean)
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_a_mirrored_picture_is_as_strange_and_its_heat_is_mirrored(
+    detector: Detector, others: Path, axes: tuple[int, ...]
+) -> None:
+    sample = next(samples(others, ["copy-move"]))
+    logit, heat = detector.network.examined(sample.picture, sample.breast)
+    other, turned = detector.network.examined(
+        np.ascontiguousarray(np.flip(sample.picture, axes)),
+        np.ascontiguousarray(np.flip(sample.breast, axes)),
+    )
+    assert other == pytest.approx(logit, abs=1e-3)
+    assert np.allclose(np.flip(turned, axes), heat, atol=1e-3)
+    assert not np.allclose(turned, heat, atol=1e-3)
+
+
 def test_genuine_pictures_alone_teach_nothing(data: Path) -> None:
     with pytest.raises(LearningError, match="genuine"):
         Network(epochs=1).fit(samples(data, [GENUINE]))
