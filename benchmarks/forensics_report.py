@@ -59,7 +59,8 @@ def report(told: dict[str, Any]) -> str:
         least = worst([r for r in rows if r.method == name])
         if least is not None:
             lines.append(f"* {name}: `{least.family}`, AUC {figure(_told(least.auc), 3)}.")
-    out += ["The unseen family that each method tells least:", "\n".join(lines)]
+    if lines:
+        out += ["The unseen family that each method tells least:", "\n".join(lines)]
     placed = [r for r in rows if r.pixel_auc.value is not None or r.iou.value is not None]
     if placed:
         body = [
