@@ -161,12 +161,13 @@ class KeptNetwork(Network):
             made.load_state_dict(load_file(path))
             self.network = made.eval()
             return self
-        self.keep = path.with_suffix(".passes")
+        self.keep = self.folder
         super().fit(taken)
         assert self.network is not None
+        assert self.passes is not None
         save_file(self.network.state_dict(), path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
-        self.keep.unlink()
+        self.passes.forget()
         return self
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +22,7 @@ from scanward.cli.detect import _source
 from scanward.cli.main import cli
 from scanward.errors import LearningError, SettingsError
 from scanward.forensics.card import write_card
+from scanward.forensics.evaluation import Scores
 from scanward.forensics.examining import Detector
 from scanward.forensics.fetching import ByGet, ByMove
 from scanward.forensics.fetching_web import WebArchive
@@ -67,13 +70,57 @@ def test_a_card_tells_what_was_measured_on_women_not_learned_from(model: Path) -
     assert Detector.load(model).fingerprint in card
     assert f"of {facts.counts['weigh']} women whom neither opinion learned from" in card
     for family in facts.families:
-        row = re.search(rf"^\| {family} \| 2 \| ([01]\.\d+) \| ([01]\.\d+) \|$", card, re.MULTILINE)
+        row = re.search(rf"^\| `{family}` \| 2 \| ([01]\.\d+) \| ([01]\.\d+) \|$", card, re.MULTILINE)
         assert row, card
         assert all(0 <= float(figure) <= 1 for figure in row.groups())
     assert "Never for care, screening or diagnosis" in card
     assert not any(woman in card for woman in facts.women)
     with Image.open(model / "roc.png") as picture:
         assert np.asarray(picture.convert("RGB")).std() > 5
+
+
+@pytest.mark.parametrize("name", ["$_$", "$\\foo$", "a\udcffb", "乳", "a|b](x)`![p", "<b>"])
+def test_no_name_of_a_generator_spoils_the_card(model: Path, tmp_path: Path, name: str) -> None:
+    detector = Detector.load(model)
+    family = f"generator:{name}"
+    detector.facts = msgspec.structs.replace(detector.facts, families=(family,), generators={name: "ab" * 32})
+    detector.weighed = Scores(
+        np.array(["genuine"] * 4 + [family] * 4), np.array(list("abcdabcd")), np.arange(8.0)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        card = write_card(tmp_path, detector).read_text("utf-8")
+    (row,) = [line for line in card.splitlines() if line.startswith("| `generator:")]
+    assert row.count("|") == 5
+    assert row.count("`") == 2
+    assert "found at 25 % false alarms" in card  # of four genuine pictures no smaller share can be told
+    assert (tmp_path / "roc.png").stat().st_size > 1000
+
+
+def test_generators_of_one_name_are_all_learned_from(women: Path, tmp_path: Path) -> None:
+    asked: list[dict[str, Path]] = []
+
+    def stop(data: Path, runs: dict[str, Path], *_: object, **__: object) -> None:
+        asked.append(runs)
+        raise LearningError("enough", "here", "stop")
+
+    paths = [tmp_path / folder for folder in ("q/x-3", "p/x", "r/x", "s/x", "t/x-3")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("scanward.forensics.making.train", stop)
+        options = [word for path in paths for word in ("--runs", path)]
+        assert run("train", "--data", women, "--out", tmp_path / "out", *options).exit_code != 0
+    assert sorted(asked[0].values()) == sorted(paths)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_learned(
+    women: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        result = run("train", "--data", women, "--out", out)
+        assert result.exit_code == 2
+        assert "cannot be written" in result.stderr
+        assert "training" not in result.stderr
 
 
 def test_only_a_training_writes_a_card(model: Path, tmp_path: Path) -> None:

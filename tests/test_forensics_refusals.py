@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from scanward.errors import DecodeError, InputError, LeakError
+from scanward.errors import DecodeError, InputError, LeakError, LearningError
 from scanward.forensics import detector_files
 from scanward.forensics.detector_files import DetectorFacts
 from scanward.forensics.examining import Detector
@@ -192,7 +192,57 @@ def test_pictures_that_are_refused_calibrate_nothing(women: Path, monkeypatch: p
     monkeypatch.setattr(making, "samples", half)
     made = train(women, {}, Making(epochs=1, width=8, families=("copy-move",)))
     assert len(refused) > 5
-    assert len(made.calibration.scores) == len(judged) < made.facts.counts["calibrate"]
+    assert len(made.calibration.scores) == len(judged) == made.facts.counts["calibrate"]
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_pictures_that_are_refused_are_weighed_nowhere(
+    women: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    making = sys.modules["scanward.forensics.making"]
+    narrow = np.zeros((48, 48), np.bool_)
+    narrow[:, :6] = True
+    drawn = samples
+    calls: list[int] = []
+    sizes = {"whole": 0, "narrow": 0}
+
+    def spoilt(data: Path, families: tuple[str, ...], *rest: object, **more: object) -> Iterator[Sample]:
+        calls.append(1)
+        for number, one in enumerate(drawn(data, families, *rest, **more)):  # type: ignore[arg-type]
+            if len(calls) == 2 and (number % 2 or share == 1):  # the second part that is drawn is weighed
+                sizes["narrow"] += 1
+                yield replace(one, breast=narrow)
+            else:
+                sizes["whole"] += len(calls) == 2
+                yield one
+
+    monkeypatch.setattr(making, "samples", spoilt)
+    making_of = Making(epochs=1, width=8, families=("copy-move", "splicing", "splicing-poisson"))
+    if share == 1:
+        with pytest.raises(LearningError, match="no genuine picture to take scales from"):
+            train(women, {}, making_of)
+        return
+    made = train(women, {}, making_of)
+    assert sizes["narrow"] > 1
+    assert made.weighed is not None
+    assert len(made.weighed.score) == sizes["whole"]
+
+
+def test_without_a_whole_breast_to_calibrate_on_there_is_no_detector(
+    women: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making = sys.modules["scanward.forensics.making"]
+    drawn = samples
+
+    def narrow(data: Path, families: tuple[str, ...], *rest: object, **more: object) -> Iterator[Sample]:
+        for one in drawn(data, families, *rest, **more):  # type: ignore[arg-type]
+            strip = np.zeros((48, 48), np.bool_)
+            strip[:, :6] = True
+            yield replace(one, breast=strip) if families == (GENUINE,) else one
+
+    monkeypatch.setattr(making, "samples", narrow)
+    with pytest.raises(LearningError, match="to calibrate on"):
+        train(women, {}, Making(epochs=1, width=8, families=("copy-move",)))
 
 
 def test_a_breast_without_a_whole_block_has_no_statistics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -69,17 +70,17 @@ def train_command(
       scanward tamper train --data phantoms/ --preset scanward-64 --out generator/
       scanward detect train --data phantoms/ --runs generator/ --out detector/
     """
-    from scanward.forensics.card import write_card
+    from scanward.forensics.card import remove_card, write_card
     from scanward.forensics.making import Making, train
-    from scanward.forensics.passes import FILE
 
     patients = _women(split_path, part)
     names: dict[str, Path] = {}
     for path in generators:
-        name = path.resolve().name or "run"
-        names[name if name not in names else f"{name}-{len(names) + 1}"] = path
-    if run.is_file():
-        raise SettingsError("a file is in the way", str(run), "give a folder")
+        name, count = path.resolve().name or "run", 1
+        while (name if count == 1 else f"{name}-{count}") in names:
+            count += 1
+        names[name if count == 1 else f"{name}-{count}"] = path
+    _usable(run)
     with progress("training", total=1.0) as step:
         shares: dict[str, float] = {}
 
@@ -96,12 +97,14 @@ def train_command(
             names,
             Making(epochs=epochs or 0, side=side or 0, seed=seed, classical=classical),
             patients=patients,
-            keep=run / FILE,
+            keep=run,
             tell=tell,
         )
+    remove_card(run)
     path = detector.save(run)
-    (run / FILE).unlink(missing_ok=True)
     card = write_card(run, detector)
+    if detector.network.passes:
+        detector.network.passes.forget()  # last: whatever failed before, the same command is soon where it was
     facts = detector.facts
     least = 1 / (len(facts.calibration) + 1)
     if least > 0.01:
@@ -120,6 +123,18 @@ def train_command(
         print_json(result)
         return
     print_table(("", "trained"), [(name, str(value)) for name, value in result.items()])
+
+
+def _usable(run: Path) -> None:
+    """Refuse a folder that cannot be written before hours are spent."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=run):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"cannot be written ({error.strerror})", str(run), "give another folder"
+        ) from error
 
 
 def _women(split_path: Path | None, part: str | None) -> tuple[str, ...] | None:

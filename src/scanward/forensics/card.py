@@ -12,6 +12,7 @@ did not learn from; scales and likelihood ratio were taken from them, so a test 
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ The weights were computed from the data set: its terms bind whoever passes them 
 """
 
 
+def remove_card(run: Path) -> None:
+    """Take away what was written of an earlier detector: it says nothing of the next one."""
+    for name in (CARD, ROC):
+        (run / name).unlink(missing_ok=True)
+
+
 def write_card(run: Path, detector: Detector) -> Path:
     """Write card and curves of a detector that was just trained; the card's path.
 
@@ -71,40 +78,42 @@ def write_card(run: Path, detector: Detector) -> Path:
 def card(detector: Detector, shown: Scores) -> str:
     """The card as Markdown, ``shown`` being numbers of women whom the network did not learn from."""
     facts = detector.facts
-    least = 1 / (len(facts.calibration) + 1)
-    share = max(0.01, least)
-    rows = rows_of("scanward", shown, families=facts.families, learned=facts.families, false_alarms=share)
     genuine = shown.rows(GENUINE)
+    least = 1 / (len(facts.calibration) + 1)
+    share = max(0.01, 1 / max(len(genuine), 1))  # of so few pictures no smaller share can be told
+    rows = rows_of("scanward", shown, families=facts.families, learned=facts.families, false_alarms=share)
     table = [
         ("fingerprint", detector.fingerprint),
         ("data set", f"{facts.kind} ({'phantoms' if facts.phantom else 'mammograms of women'})"),
         ("women", ", ".join(f"{count} to {name}" for name, count in facts.counts.items())),
         ("frame", f"{facts.frame[0]} x {facts.frame[1]} px"),
-        ("families learned", ", ".join(facts.families)),
+        ("families learned", ", ".join(_named(family) for family in facts.families)),
+        ("classical forgeries of each picture learned from", f"{facts.classical or 'of every family'}"),
         (
             "generators",
-            ", ".join(f"{name} ({mark[:16]})" for name, mark in facts.generators.items()) or "none",
+            ", ".join(f"{_named(name)} ({mark[:16]})" for name, mark in facts.generators.items()) or "none",
         ),
         ("passes, seed", f"{facts.epochs}, {facts.seed}"),
         ("least false-alarm rate", f"{least:.2g}"),
         ("made", f"{facts.created}, Scanward {facts.scanward}, torch {facts.torch}"),
     ]
-    facts_table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in table)
+    facts_table = "\n".join(f"| {name} | {value} |" for name, value in table)
     return (
         "# Model card: a detector of altered mammograms\n\n"
         "Research only; not a medical device. Written by Scanward at the end of the training.\n\n"
         f"| | |\n|---|---|\n{facts_table}\n\n## Measured\n\n"
         f"On {len(genuine)} genuine pictures of {len(set(shown.patient))} women whom neither opinion learned from,\n"
         "and on forgeries of these; scales and likelihood ratio were taken from the same women. 95 % intervals by\n"
-        "woman.\n\n"
-        f"| family | pictures | AUC | found at {100 * share:.2g} % false alarms |\n|---|---|---|---|\n"
+        "woman. False alarms here are genuine *pictures* of these women; `scanward detect` promises a share of\n"
+        "*women*.\n\n"
+        f"| family | pictures | AUC | found at {100 * share:.3g} % false alarms |\n|---|---|---|---|\n"
         + "\n".join(_line(row) for row in rows)
         + f"\n\n![ROC curves]({ROC})\n\n{_TEXT}"
     )
 
 
 def _line(row: Row) -> str:
-    return f"| {_cell(row.family)} | {row.pictures} | {_said(row.auc)} | {_said(row.found)} |"
+    return f"| {_named(row.family)} | {row.pictures} | {_said(row.auc)} | {_said(row.found)} |"
 
 
 def _said(estimate: Estimate) -> str:
@@ -115,8 +124,14 @@ def _said(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} ({estimate.low:.3f} - {estimate.high:.3f})"
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+def _named(name: str) -> str:
+    """A name as it is, whatever Markdown would make of it."""
+    return f"`{_plain(name).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def _plain(name: str) -> str:
+    """A folder's name may be no text at all."""
+    return " ".join(name.encode("utf-8", "replace").decode().split())
 
 
 def _curves(shown: Scores, families: tuple[str, ...]) -> bytes:
@@ -132,7 +147,8 @@ def _curves(shown: Scores, families: tuple[str, ...]) -> bytes:
             continue
         at = np.r_[np.inf, np.unique(np.concatenate([genuine, altered]))[::-1]]  # an alarm: this much or more
         alarms, found = (1 - np.searchsorted(side, at, "left") / len(side) for side in (genuine, altered))
-        axes.plot(alarms, found, label=f"{family} ({len(altered)})", linewidth=1.4)
+        label = f"{_plain(family)} ({len(altered)})".replace("$", r"\$")  # a name is no formula
+        axes.plot(alarms, found, label=label, linewidth=1.4)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
     axes.set(
         xlabel=f"false alarms, share of {len(genuine)} genuine pictures",
@@ -142,5 +158,7 @@ def _curves(shown: Scores, families: tuple[str, ...]) -> bytes:
     )
     axes.legend(loc="lower right", fontsize=8)
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is drawn as a box
+        figure.savefig(written, format="png", dpi=120)
     return written.getvalue()

@@ -39,7 +39,7 @@ class DetectorFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     ``women`` are SHA-256 of the pseudonyms of all its parts, ``pictures`` half the hashes of their pictures and source
     files: it is never tested on one of them. ``frame`` (rows, columns), px, is what it is shown; ``calibration`` the
-    numbers of genuine women used for nothing else.
+    numbers of genuine women used for nothing else; ``counts`` of these are of women that have one.
     """
 
     width: int
@@ -54,6 +54,7 @@ class DetectorFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     pictures: tuple[str, ...]
     kind: str
     phantom: bool
+    classical: int | None  # forgeries of each picture learned from; None: of all families
     seed: int
     epochs: int
     created: str

@@ -73,7 +73,7 @@ def train(
     patients : pseudonyms
         Those alone (a part of a split); None: all.
     keep : Path, optional
-        Where the network's training is kept after each pass: the same call goes on from there.
+        A folder where the network's training is kept after each pass: the same call goes on from there.
     tell : callable
         Told what is done, and which share of it.
 
@@ -112,7 +112,8 @@ def train(
         return out
 
     learn = drawn("learn", (GENUINE, *forged), making.classical)
-    weigh = drawn("weigh", (GENUINE, *forged))
+    # what `Detector.examine` refuses says nothing of the pictures that it takes
+    weigh = [s for s in drawn("weigh", (GENUINE, *forged)) if has_block(s.breast)]
     opinions = Opinions(
         Network(
             epochs=making.epochs,
@@ -131,8 +132,11 @@ def train(
     found = np.array(numbers(weigh))
     lies = np.array([s.forged for s in weigh])
     ratio = curve(list(found[~lies]), list(found[lies]))
-    # what `Detector.examine` refuses says nothing of the pictures that it takes
     clean = [s for s in drawn("calibrate", (GENUINE,)) if has_block(s.breast)]
+    if not clean:
+        raise LearningError(
+            "no genuine picture to calibrate on has enough breast", str(data), "give whole mammograms"
+        )
     calibration = women([s.patient for s in clean], numbers(clean))
     facts = DetectorFacts(
         width=making.width,
@@ -142,7 +146,8 @@ def train(
         scales=opinions.scales,
         curve=ratio,
         calibration=calibration.scores,
-        counts={name: len(part) for name, part in parts.items()},
+        counts={name: len(part) for name, part in parts.items()} | {"calibrate": len(calibration.scores)},
+        classical=making.classical,
         # whoever trained a generator has been seen, too: its forgeries carry them
         women=tuple(sorted({*hashed({i.patient for i in images}), *_of(loaded, "patients")})),
         pictures=tuple(sorted({*marks(images), *_of(loaded, "pictures")})),

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from scanward.errors import LearningError
 from scanward.forensics.baselines import Scorer
 from scanward.forensics.families import GENUINE, Sample
 from scanward.forensics.oneclass import OneClass
@@ -35,11 +36,15 @@ class Opinions:
         Raises
         ------
         LearningError
-            No genuine, or no forged picture to learn from; too few blocks.
+            No genuine, or no forged picture to learn from; too few blocks; no genuine one among ``others``.
         """
+        genuine = [s for s in others if s.family == GENUINE]
+        if not genuine:
+            raise LearningError(
+                "no genuine picture to take scales from", "second set of women", "give more women"
+            )
         self.network.fit(samples)
         self.second.fit(samples)
-        genuine = [s for s in others if s.family == GENUINE]
         told: dict[str, Scorer] = {"network": self.network, "second": self.second}
         self.scales = {
             name: Scale.of([one.score(s.picture, s.breast) for s in genuine]) for name, one in told.items()

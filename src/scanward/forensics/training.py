@@ -49,7 +49,8 @@ class Network:
     chains : names
         Processings that pictures are also seen through.
     keep : Path, optional
-        What was learned is kept there after each pass; the same training begun again goes on from it.
+        A folder: what was learned is kept there after each pass, and the same training begun again goes on from it.
+        ``passes.forget()`` deletes it, when what was learned is safe elsewhere.
     """
 
     name = "network"
@@ -69,6 +70,7 @@ class Network:
         self.epochs, self.width, self.batch, self.seed, self.rate = epochs, width, batch, seed, rate
         self.chains, self._progress = tuple(chains), progress
         self.keep = keep
+        self.passes: Passes | None = None
         self.network: Localiser | None = None
 
     def fit(self, samples: Iterable[Sample]) -> Self:
@@ -94,7 +96,7 @@ class Network:
             optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=1e-2)
             steps = epochs * -(-sources.shown // self.batch)
             falling = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=steps + 1)
-            passes = Passes(self.keep, self._called(taken, epochs)) if self.keep else None
+            passes = Passes(self.keep, self._called(taken, shown, network, epochs)) if self.keep else None
             for epoch in range(passes.resume(network, optimiser, falling) if passes else 0, epochs):
                 total = 0.0
                 for rows in torch.split(sources.drawn(), self.batch):
@@ -111,7 +113,7 @@ class Network:
                 if passes:
                     passes.keep(epoch + 1, network, optimiser, falling)
                 self._progress(epoch + 1, epochs, total / sources.shown)
-        self.epochs = epochs
+        self.epochs, self.passes = epochs, passes
         self.network = network.eval()
         return self
 
@@ -143,23 +145,18 @@ class Network:
         made: NDArray[np.float32] = np.where(breast, large, 0).astype(np.float32)
         return float(logit.mean()), made
 
-    def _called(self, taken: Sequence[Sample], epochs: int) -> str:
-        """A name of the training: the same pictures, settings and software."""
-        how = (
-            epochs,
-            self.width,
-            self.batch,
-            self.seed,
-            self.rate,
-            self.chains,
-            __version__,
-            torch.__version__,
-        )
-        digest = hashlib.sha256(repr(how).encode())
+    def _called(
+        self, taken: Sequence[Sample], shown: Sequence[_Shown], network: Localiser, epochs: int
+    ) -> str:
+        """A name of the training: what is shown to what network, how, by what software on how many threads."""
+        how = (epochs, self.width, self.batch, self.seed, self.rate, __version__, torch.__version__)
+        digest = hashlib.sha256(repr((*how, torch.get_num_threads(), _ALTERED, str(network))).encode())
         for s in taken:
-            digest.update(f"{s.family}\0{s.patient}\0{s.name}\0{s.picture.shape}\0".encode())
-            for array in (s.picture, s.breast, s.region):
-                digest.update(array.tobytes())
+            digest.update(f"{s.family}\0{s.patient}\0{s.name}\0".encode())
+        for version in shown:
+            for tensor in (version.x, version.breast, version.where):
+                digest.update(f"{tuple(tensor.shape)}".encode())
+                digest.update(tensor.numpy().data)
         return digest.hexdigest()
 
     def _versions(self, taken: Sequence[Sample]) -> list[_Shown]:
