@@ -44,6 +44,7 @@ EXTRAS = {
     "scipy": "train",
     "skl2onnx": "train",
     "sklearn": "train",
+    "threadpoolctl": "train",
     "torch": "train",
     "PIL": "images",
     "argon2": "web",
