@@ -21,10 +21,10 @@ from scanward.errors import LearningError
 from scanward.forensics.evaluation import Row, Scores, rows_of
 from scanward.forensics.examining import Detector
 from scanward.forensics.families import GENUINE
-from scanward.tampering.evaluation.bootstrap import Estimate
 from scanward.tampering.marking import write_whole
+from scanward.tampering.model_card import CARD, estimated
 
-CARD, ROC = "model-card.md", "roc.png"
+ROC = "roc.png"
 _TEXT = """\
 ## What it is for
 
@@ -113,15 +113,7 @@ def card(detector: Detector, shown: Scores) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"| {_named(row.family)} | {row.pictures} | {_said(row.auc)} | {_said(row.found)} |"
-
-
-def _said(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "not known"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} - {estimate.high:.3f})"
+    return f"| {_named(row.family)} | {row.pictures} | {estimated(row.auc)} | {estimated(row.found)} |"
 
 
 def _named(name: str) -> str:

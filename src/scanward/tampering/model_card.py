@@ -127,14 +127,15 @@ def _measured(told: Confirmation | None) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {_cell(t.name)} | {_cell(t.verdict)} | {_figure(t.removed)} | {_figure(t.plausible)} "
-        f"| {_figure(t.outside_breast)} |"
+        f"| {_cell(t.name)} | {_cell(t.verdict)} | {estimated(t.removed)} | {estimated(t.plausible)} "
+        f"| {estimated(t.outside_breast)} |"
         for t in told.tampers
     ]
     return "\n".join(lines) + "\n"
 
 
-def _figure(estimate: Estimate) -> str:
+def estimated(estimate: Estimate) -> str:
+    """A value with its interval, as cards tell it."""
     if estimate.value is None:
         return "not known"
     if estimate.low is None or estimate.high is None:
